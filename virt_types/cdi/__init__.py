@@ -1,0 +1,1 @@
+"""Types of the Containerized Data Importer that VirtualMachines embed."""

@@ -1,0 +1,71 @@
+"""JSON bytes and plain dicts to the API's Structs and back.
+
+Called by everyone who reads or writes an object. Unknown fields are ignored here (schema validation names them), and a
+null is as good as an absent field, as it is for a Kubernetes API server.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from virt_types.errors import Cause, InvalidObject
+
+T = TypeVar("T")
+_encoder = msgspec.json.Encoder()
+
+
+@cache
+def _decoder(type_: type[T]) -> msgspec.json.Decoder[T]:
+    return msgspec.json.Decoder(type_)
+
+
+def decode(data: bytes, type_: type[T]) -> T:
+    """The object of a JSON text; InvalidObject when it isn't JSON or a field has the wrong type."""
+    try:
+        return _decoder(type_).decode(data)
+    except msgspec.ValidationError:
+        return from_builtins(msgspec.json.decode(data), type_)
+    except msgspec.DecodeError as error:
+        raise InvalidObject(f"not valid JSON: {error}") from None
+    except RecursionError:
+        raise InvalidObject("nested too deeply to be an object of this API") from None
+
+
+def from_builtins(obj: Any, type_: type[T]) -> T:
+    """The object of decoded JSON; InvalidObject when a field has the wrong type."""
+    try:
+        return msgspec.convert(_without_nulls(obj), type_)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except RecursionError:
+        raise InvalidObject("nested too deeply to be an object of this API") from None
+
+
+def encode(obj: Any) -> bytes:
+    """JSON of a Struct or plain data, without absent and empty fields."""
+    return _encoder.encode(obj)
+
+
+def to_builtins(obj: Any) -> dict[str, Any]:
+    """Plain dicts, lists and scalars of a Struct, as `json.loads(encode(obj))` would give."""
+    plain: dict[str, Any] = msgspec.to_builtins(obj)
+    return plain
+
+
+def _without_nulls(obj: Any) -> Any:
+    if isinstance(obj, dict):
+        return {key: _without_nulls(value) for key, value in obj.items() if value is not None}
+    if isinstance(obj, list):
+        return [_without_nulls(value) for value in obj]
+    return obj
+
+
+def _invalid(error: msgspec.ValidationError) -> InvalidObject:
+    """msgspec says "Expected `int`, got `str` - at `$.spec.x`": the path becomes the field."""
+    text, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").removeprefix(".") or "<root>"
+    message = text.replace("`", "").replace("Expected", "expected").replace("Object missing", "missing")
+    return InvalidObject(f"{field}: {message}", (Cause("FieldValueTypeInvalid", message, field),))

@@ -1,0 +1,1 @@
+"""Types borrowed from Kubernetes itself."""

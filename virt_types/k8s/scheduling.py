@@ -1,0 +1,86 @@
+"""Where a pod may run: affinity, tolerations, topology spread.
+
+Written by tools/generate_types.py from the API's OpenAPI document; edit the tables there, not this file.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import field
+
+from virt_types.meta import Base, Int32, Int64, LabelSelector
+
+
+class NodeSelectorRequirement(Base, kw_only=True):
+    key: str
+    operator: Literal["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"]
+    values: list[str] = field(default_factory=list)
+
+
+class NodeSelectorTerm(Base, kw_only=True):
+    match_expressions: list[NodeSelectorRequirement] = field(default_factory=list)
+    match_fields: list[NodeSelectorRequirement] = field(default_factory=list)
+
+
+class NodeSelector(Base, kw_only=True):
+    node_selector_terms: list[NodeSelectorTerm]
+
+
+class PreferredSchedulingTerm(Base, kw_only=True):
+    preference: NodeSelectorTerm = field(default_factory=NodeSelectorTerm)
+    weight: Int32
+
+
+class NodeAffinity(Base, kw_only=True):
+    preferred_during_scheduling_ignored_during_execution: list[PreferredSchedulingTerm] = field(default_factory=list)
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+
+
+class PodAffinityTerm(Base, kw_only=True):
+    label_selector: LabelSelector | None = None
+    match_label_keys: list[str] = field(default_factory=list)
+    mismatch_label_keys: list[str] = field(default_factory=list)
+    namespace_selector: LabelSelector | None = None
+    namespaces: list[str] = field(default_factory=list)
+    topology_key: str
+
+
+class WeightedPodAffinityTerm(Base, kw_only=True):
+    pod_affinity_term: PodAffinityTerm
+    weight: Int32
+
+
+class PodAffinity(Base, kw_only=True):
+    preferred_during_scheduling_ignored_during_execution: list[WeightedPodAffinityTerm] = field(default_factory=list)
+    required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] = field(default_factory=list)
+
+
+class PodAntiAffinity(Base, kw_only=True):
+    preferred_during_scheduling_ignored_during_execution: list[WeightedPodAffinityTerm] = field(default_factory=list)
+    required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] = field(default_factory=list)
+
+
+class Affinity(Base, kw_only=True):
+    node_affinity: NodeAffinity | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAntiAffinity | None = None
+
+
+class Toleration(Base, kw_only=True):
+    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] | None = None
+    toleration_seconds: Int64 | None = None
+    value: str | None = None
+
+
+class TopologySpreadConstraint(Base, kw_only=True):
+    label_selector: LabelSelector | None = None
+    match_label_keys: list[str] = field(default_factory=list)
+    max_skew: Int32
+    min_domains: Int32 | None = None
+    node_affinity_policy: Literal["Honor", "Ignore"] | None = None
+    node_taints_policy: Literal["Honor", "Ignore"] | None = None
+    topology_key: str
+    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]

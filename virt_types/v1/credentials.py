@@ -1,0 +1,67 @@
+"""SSH keys and passwords handed to the guest.
+
+Written by tools/generate_types.py from the API's OpenAPI document; edit the tables there, not this file.
+"""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from virt_types.meta import Base
+
+
+class AccessCredentialSecretSource(Base, kw_only=True):
+    secret_name: str
+
+
+class ConfigDriveSSHPublicKeyAccessCredentialPropagation(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class NoCloudSSHPublicKeyAccessCredentialPropagation(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class QemuGuestAgentSSHPublicKeyAccessCredentialPropagation(Base, kw_only=True):
+    users: list[str]
+
+
+class QemuGuestAgentUserPasswordAccessCredentialPropagation(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class SSHPublicKeyAccessCredentialPropagationMethod(Base, kw_only=True):
+    config_drive: ConfigDriveSSHPublicKeyAccessCredentialPropagation | None = None
+    no_cloud: NoCloudSSHPublicKeyAccessCredentialPropagation | None = None
+    qemu_guest_agent: QemuGuestAgentSSHPublicKeyAccessCredentialPropagation | None = None
+
+
+class SSHPublicKeyAccessCredentialSource(Base, kw_only=True):
+    secret: AccessCredentialSecretSource | None = None
+
+
+class SSHPublicKeyAccessCredential(Base, kw_only=True):
+    propagation_method: SSHPublicKeyAccessCredentialPropagationMethod = field(
+        default_factory=SSHPublicKeyAccessCredentialPropagationMethod
+    )
+    source: SSHPublicKeyAccessCredentialSource = field(default_factory=SSHPublicKeyAccessCredentialSource)
+
+
+class UserPasswordAccessCredentialPropagationMethod(Base, kw_only=True):
+    qemu_guest_agent: QemuGuestAgentUserPasswordAccessCredentialPropagation | None = None
+
+
+class UserPasswordAccessCredentialSource(Base, kw_only=True):
+    secret: AccessCredentialSecretSource | None = None
+
+
+class UserPasswordAccessCredential(Base, kw_only=True):
+    propagation_method: UserPasswordAccessCredentialPropagationMethod = field(
+        default_factory=UserPasswordAccessCredentialPropagationMethod
+    )
+    source: UserPasswordAccessCredentialSource = field(default_factory=UserPasswordAccessCredentialSource)
+
+
+class AccessCredential(Base, kw_only=True):
+    ssh_public_key: SSHPublicKeyAccessCredential | None = None
+    user_password: UserPasswordAccessCredential | None = None

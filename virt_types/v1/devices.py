@@ -1,0 +1,117 @@
+"""Everything plugged into the guest.
+
+Written by tools/generate_types.py from the API's OpenAPI document; edit the tables there, not this file.
+"""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from virt_types.meta import Base
+from virt_types.v1.disks import Disk, Filesystem
+from virt_types.v1.features import FeatureState
+from virt_types.v1.network import Interface
+
+
+class ClientPassthroughDevices(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class Diag288Watchdog(Base, kw_only=True):
+    action: str | None = None
+
+
+class I6300ESBWatchdog(Base, kw_only=True):
+    action: str | None = None
+
+
+class Watchdog(Base, kw_only=True):
+    name: str
+    diag288: Diag288Watchdog | None = None
+    i6300esb: I6300ESBWatchdog | None = None
+
+
+class DownwardMetrics(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class VGPUDisplayOptions(Base, kw_only=True):
+    enabled: bool | None = None
+    ram_fb: FeatureState | None = field(default=None, name="ramFB")
+
+
+class VGPUOptions(Base, kw_only=True):
+    display: VGPUDisplayOptions | None = None
+
+
+class GPU(Base, kw_only=True):
+    name: str
+    claim_name: str | None = None
+    device_name: str | None = None
+    request_name: str | None = None
+    tag: str | None = None
+    virtual_gpu_options: VGPUOptions | None = field(default=None, name="virtualGPUOptions")
+
+
+class HostDevice(Base, kw_only=True):
+    name: str
+    claim_name: str | None = None
+    device_name: str | None = None
+    request_name: str | None = None
+    tag: str | None = None
+
+
+class Input(Base, kw_only=True):
+    name: str
+    bus: str | None = None
+    type: str
+
+
+class PanicDevice(Base, kw_only=True):
+    model: str | None = None
+
+
+class Rng(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class SoundDevice(Base, kw_only=True):
+    name: str
+    model: str | None = None
+
+
+class TPMDevice(Base, kw_only=True):
+    enabled: bool | None = None
+    persistent: bool | None = None
+
+
+class VideoDevice(Base, kw_only=True):
+    type: str | None = None
+
+
+class Devices(Base, kw_only=True):
+    autoattach_graphics_device: bool | None = None
+    autoattach_input_device: bool | None = None
+    autoattach_mem_balloon: bool | None = None
+    autoattach_pod_interface: bool | None = None
+    autoattach_serial_console: bool | None = None
+    autoattach_vsock: bool | None = field(default=None, name="autoattachVSOCK")
+    block_multi_queue: bool | None = None
+    client_passthrough: ClientPassthroughDevices | None = None
+    disable_hotplug: bool | None = None
+    disks: list[Disk] = field(default_factory=list)
+    downward_metrics: DownwardMetrics | None = None
+    filesystems: list[Filesystem] = field(default_factory=list)
+    gpus: list[GPU] = field(default_factory=list)
+    host_devices: list[HostDevice] = field(default_factory=list)
+    inputs: list[Input] = field(default_factory=list)
+    interfaces: list[Interface] = field(default_factory=list)
+    log_serial_console: bool | None = None
+    network_interface_multiqueue: bool | None = None
+    panic_devices: list[PanicDevice] = field(default_factory=list)
+    rng: Rng | None = None
+    sound: SoundDevice | None = None
+    tpm: TPMDevice | None = None
+    use_virtio_transitional: bool | None = None
+    video: VideoDevice | None = None
+    watchdog: Watchdog | None = None

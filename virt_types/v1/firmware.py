@@ -1,0 +1,91 @@
+"""What the machine is before the guest starts: machine type, BIOS or EFI, kernel boot, SMBIOS, launch security.
+
+Written by tools/generate_types.py from the API's OpenAPI document; edit the tables there, not this file.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from virt_types.meta import Base
+
+
+class ACPI(Base, kw_only=True):
+    msdm_name_ref: str | None = None
+    slic_name_ref: str | None = None
+
+
+class BIOS(Base, kw_only=True):
+    use_serial: bool | None = None
+
+
+class EFI(Base, kw_only=True):
+    persistent: bool | None = None
+    secure_boot: bool | None = None
+
+
+class Bootloader(Base, kw_only=True):
+    bios: BIOS | None = None
+    efi: EFI | None = None
+
+
+class KernelBootContainer(Base, kw_only=True):
+    image: str
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    image_pull_secret: str | None = None
+    initrd_path: str | None = None
+    kernel_path: str | None = None
+
+
+class KernelBoot(Base, kw_only=True):
+    container: KernelBootContainer | None = None
+    kernel_args: str | None = None
+
+
+class Firmware(Base, kw_only=True):
+    acpi: ACPI | None = None
+    bootloader: Bootloader | None = None
+    kernel_boot: KernelBoot | None = None
+    serial: str | None = None
+    uuid: str | None = None
+
+
+class Machine(Base, kw_only=True):
+    type: str | None = None
+
+
+class Chassis(Base, kw_only=True):
+    asset: str | None = None
+    manufacturer: str | None = None
+    serial: str | None = None
+    sku: str | None = None
+    version: str | None = None
+
+
+class SEVAttestation(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class SEVPolicy(Base, kw_only=True):
+    encrypted_state: bool | None = None
+
+
+class SEV(Base, kw_only=True):
+    attestation: SEVAttestation | None = None
+    dh_cert: str | None = None
+    policy: SEVPolicy | None = None
+    session: str | None = None
+
+
+class SEVSNP(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class TDX(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class LaunchSecurity(Base, kw_only=True):
+    sev: SEV | None = None
+    snp: SEVSNP | None = None
+    tdx: TDX | None = None

@@ -1,0 +1,116 @@
+"""The guest's interfaces and the networks they are plugged into.
+
+Written by tools/generate_types.py from the API's OpenAPI document; edit the tables there, not this file.
+"""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from virt_types.meta import Base, Int32
+
+
+class ClaimRequest(Base, kw_only=True):
+    claim_name: str | None = None
+    request_name: str | None = None
+
+
+class Port(Base, kw_only=True):
+    name: str | None = None
+    port: Int32
+    protocol: str | None = None
+
+
+class PortRange(Base, kw_only=True):
+    end: Int32
+    protocol: str
+    start: Int32
+
+
+class DHCPPrivateOptions(Base, kw_only=True):
+    option: Int32
+    value: str
+
+
+class DHCPOptions(Base, kw_only=True):
+    boot_file_name: str | None = None
+    ntp_servers: list[str] = field(default_factory=list)
+    private_options: list[DHCPPrivateOptions] = field(default_factory=list)
+    tftp_server_name: str | None = None
+
+
+class PluginBinding(Base, kw_only=True):
+    name: str
+
+
+class InterfaceBridge(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class InterfaceMasquerade(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class InterfacePasstBinding(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class InterfaceSRIOV(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class DeprecatedInterfaceMacvtap(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class DeprecatedInterfacePasst(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class DeprecatedInterfaceSlirp(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class Interface(Base, kw_only=True):
+    name: str
+    acpi_index: Int32 | None = None
+    binding: PluginBinding | None = None
+    boot_order: Int32 | None = None
+    bridge: InterfaceBridge | None = None
+    dhcp_options: DHCPOptions | None = None
+    mac_address: str | None = None
+    macvtap: DeprecatedInterfaceMacvtap | None = None
+    masquerade: InterfaceMasquerade | None = None
+    model: str | None = None
+    passt: DeprecatedInterfacePasst | None = None
+    passt_binding: InterfacePasstBinding | None = None
+    pci_address: str | None = None
+    port_ranges: list[PortRange] = field(default_factory=list)
+    ports: list[Port] = field(default_factory=list)
+    slirp: DeprecatedInterfaceSlirp | None = None
+    sriov: InterfaceSRIOV | None = None
+    state: str | None = None
+    tag: str | None = None
+
+
+class MultusNetwork(Base, kw_only=True):
+    default: bool | None = None
+    network_name: str
+
+
+class PodNetwork(Base, kw_only=True):
+    vm_ipv6_network_cidr: str | None = field(default=None, name="vmIPv6NetworkCIDR")
+    vm_network_cidr: str | None = field(default=None, name="vmNetworkCIDR")
+
+
+class VirtualMachineInstanceResourceClaim(Base, kw_only=True):
+    name: str
+    resource_claim_name: str | None = None
+    resource_claim_template_name: str | None = None
+
+
+class Network(Base, kw_only=True):
+    name: str
+    multus: MultusNetwork | None = None
+    pod: PodNetwork | None = None
+    resource_claim: ClaimRequest | None = None

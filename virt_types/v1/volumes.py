@@ -1,0 +1,150 @@
+"""Where a disk's bytes come from.
+
+Written by tools/generate_types.py from the API's OpenAPI document; edit the tables there, not this file.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import field
+
+from virt_types.k8s.pods import ClaimVolumeSource, DownwardAPIVolumeFile, LocalObjectReference
+from virt_types.meta import Base, Quantity
+from virt_types.v1.disks import Disk
+
+
+class CloudInitNoCloudSource(Base, kw_only=True):
+    network_data: str | None = None
+    network_data_base64: str | None = None
+    network_data_secret_ref: LocalObjectReference | None = None
+    secret_ref: LocalObjectReference | None = None
+    user_data: str | None = None
+    user_data_base64: str | None = None
+
+
+class CloudInitConfigDriveSource(Base, kw_only=True):
+    network_data: str | None = None
+    network_data_base64: str | None = None
+    network_data_secret_ref: LocalObjectReference | None = None
+    secret_ref: LocalObjectReference | None = None
+    user_data: str | None = None
+    user_data_base64: str | None = None
+
+
+class ConfigMapVolumeSource(Base, kw_only=True):
+    name: str | None = None
+    optional: bool | None = None
+    volume_label: str | None = None
+
+
+class ContainerDiskSource(Base, kw_only=True):
+    image: str
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    image_pull_secret: str | None = None
+    path: str | None = None
+
+
+class ContainerPathVolumeSource(Base, kw_only=True):
+    path: str
+    read_only: bool | None = None
+
+
+class DataVolumeSource(Base, kw_only=True):
+    name: str
+    hotpluggable: bool | None = None
+
+
+class DownwardAPIVolumeSource(Base, kw_only=True):
+    fields: list[DownwardAPIVolumeFile] = field(default_factory=list)
+    volume_label: str | None = None
+
+
+class DownwardMetricsVolumeSource(Base, kw_only=True):
+    """An empty object: being there is what it says."""
+
+
+class EmptyDiskSource(Base, kw_only=True):
+    capacity: Quantity
+
+
+class EphemeralVolumeSource(Base, kw_only=True):
+    persistent_volume_claim: ClaimVolumeSource | None = None
+
+
+class HostDisk(Base, kw_only=True):
+    capacity: Quantity | None = None
+    path: str
+    shared: bool | None = None
+    type: str
+
+
+class MemoryDumpVolumeSource(Base, kw_only=True):
+    claim_name: str
+    hotpluggable: bool | None = None
+    read_only: bool | None = None
+
+
+class PersistentVolumeClaimVolumeSource(Base, kw_only=True):
+    claim_name: str
+    hotpluggable: bool | None = None
+    read_only: bool | None = None
+
+
+class SecretVolumeSource(Base, kw_only=True):
+    optional: bool | None = None
+    secret_name: str | None = None
+    volume_label: str | None = None
+
+
+class ServiceAccountVolumeSource(Base, kw_only=True):
+    service_account_name: str | None = None
+
+
+class SysprepSource(Base, kw_only=True):
+    config_map: LocalObjectReference | None = None
+    secret: LocalObjectReference | None = None
+
+
+class Volume(Base, kw_only=True):
+    name: str
+    cloud_init_config_drive: CloudInitConfigDriveSource | None = None
+    cloud_init_no_cloud: CloudInitNoCloudSource | None = None
+    config_map: ConfigMapVolumeSource | None = None
+    container_disk: ContainerDiskSource | None = None
+    container_path: ContainerPathVolumeSource | None = None
+    data_volume: DataVolumeSource | None = None
+    downward_api: DownwardAPIVolumeSource | None = field(default=None, name="downwardAPI")
+    downward_metrics: DownwardMetricsVolumeSource | None = None
+    empty_disk: EmptyDiskSource | None = None
+    ephemeral: EphemeralVolumeSource | None = None
+    host_disk: HostDisk | None = None
+    memory_dump: MemoryDumpVolumeSource | None = None
+    persistent_volume_claim: PersistentVolumeClaimVolumeSource | None = None
+    secret: SecretVolumeSource | None = None
+    service_account: ServiceAccountVolumeSource | None = None
+    sysprep: SysprepSource | None = None
+
+
+class UtilityVolume(Base, kw_only=True):
+    name: str
+    claim_name: str
+    read_only: bool | None = None
+    type: str | None = None
+
+
+class HotplugVolumeSource(Base, kw_only=True):
+    data_volume: DataVolumeSource | None = None
+    persistent_volume_claim: PersistentVolumeClaimVolumeSource | None = None
+
+
+class AddVolumeOptions(Base, kw_only=True):
+    name: str
+    disk: Disk
+    dry_run: list[str] = field(default_factory=list)
+    volume_source: HotplugVolumeSource = field(default_factory=HotplugVolumeSource)
+
+
+class RemoveVolumeOptions(Base, kw_only=True):
+    name: str
+    dry_run: list[str] = field(default_factory=list)
