@@ -1,0 +1,82 @@
+"""Reading VMs and VMIs, and the bodies of verbs, for the modules that serve requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from virt_api import refusals
+from virt_api.lifecycle import Options
+from virt_kube.api import KubeClient, NotFound, Resource
+from virt_types import codec
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance
+
+VMS = Resource("kubevirt.io", "v1", "virtualmachines", "VirtualMachine")
+VMIS = Resource("kubevirt.io", "v1", "virtualmachineinstances", "VirtualMachineInstance")
+
+KUBE: web.AppKey[KubeClient] = web.AppKey("kube", KubeClient)
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The object a request's path names."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, request: web.Request) -> Target:
+        return cls(request.match_info["namespace"], request.match_info["name"])
+
+
+async def read_vm(kube: KubeClient, target: Target) -> VirtualMachine:
+    try:
+        return codec.decode(await kube.get(VMS, target.namespace, target.name), VirtualMachine)
+    except NotFound:
+        raise refusals.not_found(refusals.VM, target.name) from None
+
+
+async def read_vmi(kube: KubeClient, target: Target) -> VirtualMachineInstance:
+    vmi = await find_vmi(kube, target)
+    if vmi is None:
+        raise refusals.not_found(refusals.VMI, target.name)
+    return vmi
+
+
+async def find_vmi(kube: KubeClient, target: Target) -> VirtualMachineInstance | None:
+    try:
+        return codec.decode(await kube.get(VMIS, target.namespace, target.name), VirtualMachineInstance)
+    except NotFound:
+        return None
+
+
+async def read_options(request: web.Request, type_: type[OptionsT]) -> OptionsT:
+    """The verb's body, JSON or YAML, empty meaning all defaults; `?dryRun=` counts as the body's field does."""
+    raw = await request.read()
+    options = parse_options(raw, request.query, type_)
+    unsupported = [value for value in options.dry_run or () if value != "All"]
+    if unsupported:
+        raise refusals.bad_request(f'dryRun: Unsupported value: "{unsupported[0]}": supported values: "All"')
+    return options
+
+
+def parse_options(raw: bytes, query: Mapping[str, str], type_: type[OptionsT]) -> OptionsT:
+    try:
+        options = _decode(raw, type_)
+    except msgspec.MsgspecError as err:
+        raise refusals.bad_request(f"Can not unmarshal Request body to struct, error: {err}") from None
+    if "dryRun" in query:
+        options.dry_run = [*(options.dry_run or []), query["dryRun"]]
+    return options
+
+
+def _decode(raw: bytes, type_: type[OptionsT]) -> OptionsT:
+    if not raw.strip() or raw.strip() == b"null":
+        return type_()
+    if raw.lstrip().startswith((b"{", b"[", b'"')):
+        return msgspec.json.decode(raw, type=type_)
+    return msgspec.yaml.decode(raw, type=type_)
