@@ -246,8 +246,6 @@ def scalar_type(schema: dict[str, Any], wire: str) -> tuple[str, frozenset[str]]
         name = "Time"
     elif kind == "integer":
         name = {"int32": "Int32", "int64": "Int64"}[schema["format"]]
-    elif schema.get("enum"):
-        return f"Literal[{', '.join(map(json.dumps, schema['enum']))}]", frozenset({"Literal"})
     else:
         return {"string": "str", "boolean": "bool"}[str(kind)], frozenset()
     return name, frozenset({name})
@@ -381,7 +379,7 @@ def ruff(source: str, file: str) -> str:
 
 def generate(swagger: dict[str, Any], docs: dict[str, str]) -> dict[str, str]:
     """File -> source of every generated module."""
-    home = {"Any": "typing", "Literal": "typing", "field": "msgspec", "Base": "virt_types.meta"}
+    home = {"Any": "typing", "field": "msgspec", "Base": "virt_types.meta"}
     home |= dict.fromkeys(("Int32", "Int64", "IntOrString", "Quantity", "Time", *BY_HAND.values()), "virt_types.meta")
     for file, (_, names) in MODULES.items():
         home |= {class_name(full_name(name)): module_path(file) for name in names if file.startswith("virt_types/v1/")}

@@ -6,7 +6,6 @@ null is as good as an absent field, as it is for a Kubernetes API server.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,15 +16,21 @@ T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 
 
-@cache
-def _decoder(type_: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(type_)
+_decoders: dict[Any, Any] = {}
+
+
+def _decoder(type_: Any) -> Any:
+    """The type's decoder; building one costs about a millisecond."""
+    if type_ not in _decoders:
+        _decoders[type_] = msgspec.json.Decoder(type_)
+    return _decoders[type_]
 
 
 def decode(data: bytes, type_: type[T]) -> T:
     """The object of a JSON text; InvalidObject when it isn't JSON or a field has the wrong type."""
+    decoder: msgspec.json.Decoder[T] = _decoder(type_)
     try:
-        return _decoder(type_).decode(data)
+        return decoder.decode(data)
     except msgspec.ValidationError:
         return from_builtins(msgspec.json.decode(data), type_)
     except msgspec.DecodeError as error:

@@ -36,7 +36,7 @@ def parse(value: str | int | float | Decimal) -> Decimal:
     """The exact number, rounded up to a billionth and capped at ±(2^63-1) as Kubernetes does; raises QuantityError."""
     if isinstance(value, bool):
         raise QuantityError(value)
-    if isinstance(value, (int, Decimal)) and abs(value) <= LIMIT:
+    if isinstance(value, Decimal) or (isinstance(value, int) and -LIMIT <= value <= LIMIT):
         return _bounded(Decimal(value))
     text = repr(value) if isinstance(value, float) else str(value)
     match = PATTERN.fullmatch(text) if len(text) <= MAX_LENGTH else None
@@ -77,7 +77,7 @@ def _bounded(number: Decimal) -> Decimal:
         raise QuantityError(number)
     if abs(number) > LIMIT:
         return Decimal(LIMIT).copy_sign(number)
-    if int(number.as_tuple().exponent) >= -9:
+    if number == _EXACT.quantize(number, _NANO):
         return number
     # Away from zero, as Kubernetes rounds what is finer than nano.
     rounded = _EXACT.quantize(abs(number), _NANO)

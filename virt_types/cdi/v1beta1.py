@@ -5,8 +5,6 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import field
 
 from virt_types.k8s.pods import (
@@ -111,15 +109,13 @@ class DataVolumeCheckpoint(Base, kw_only=True):
 
 
 class StorageSpec(Base, kw_only=True):
-    access_modes: list[Literal["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]] = field(
-        default_factory=list
-    )
+    access_modes: list[str] = field(default_factory=list)
     data_source: TypedLocalObjectReference | None = None
     data_source_ref: TypedObjectReference | None = None
     resources: VolumeResourceRequirements = field(default_factory=VolumeResourceRequirements)
     selector: LabelSelector | None = None
     storage_class_name: str | None = None
-    volume_mode: Literal["Block", "Filesystem", "FromStorageProfile"] | None = None
+    volume_mode: str | None = None
     volume_name: str | None = None
 
 

@@ -5,8 +5,6 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import field
 
 from virt_types.meta import Base, Int32, IntOrString, LabelSelector, Quantity
@@ -43,7 +41,7 @@ class HTTPGetAction(Base, kw_only=True):
     http_headers: list[HTTPHeader] = field(default_factory=list)
     path: str | None = None
     port: IntOrString
-    scheme: Literal["HTTP", "HTTPS"] | None = None
+    scheme: str | None = None
 
 
 class TCPSocketAction(Base, kw_only=True):
@@ -86,16 +84,14 @@ class VolumeResourceRequirements(Base, kw_only=True):
 
 
 class PersistentVolumeClaimSpec(Base, kw_only=True):
-    access_modes: list[Literal["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]] = field(
-        default_factory=list
-    )
+    access_modes: list[str] = field(default_factory=list)
     data_source: TypedLocalObjectReference | None = None
     data_source_ref: TypedObjectReference | None = None
     resources: VolumeResourceRequirements = field(default_factory=VolumeResourceRequirements)
     selector: LabelSelector | None = None
     storage_class_name: str | None = None
     volume_attributes_class_name: str | None = None
-    volume_mode: Literal["Block", "Filesystem", "FromStorageProfile"] | None = None
+    volume_mode: str | None = None
     volume_name: str | None = None
 
 

@@ -5,8 +5,6 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import field
 
 from virt_types.meta import Base, Int32, Int64, LabelSelector
@@ -14,7 +12,7 @@ from virt_types.meta import Base, Int32, Int64, LabelSelector
 
 class NodeSelectorRequirement(Base, kw_only=True):
     key: str
-    operator: Literal["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"]
+    operator: str
     values: list[str] = field(default_factory=list)
 
 
@@ -68,9 +66,9 @@ class Affinity(Base, kw_only=True):
 
 
 class Toleration(Base, kw_only=True):
-    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+    effect: str | None = None
     key: str | None = None
-    operator: Literal["Equal", "Exists"] | None = None
+    operator: str | None = None
     toleration_seconds: Int64 | None = None
     value: str | None = None
 
@@ -80,7 +78,7 @@ class TopologySpreadConstraint(Base, kw_only=True):
     match_label_keys: list[str] = field(default_factory=list)
     max_skew: Int32
     min_domains: Int32 | None = None
-    node_affinity_policy: Literal["Honor", "Ignore"] | None = None
-    node_taints_policy: Literal["Honor", "Ignore"] | None = None
+    node_affinity_policy: str | None = None
+    node_taints_policy: str | None = None
     topology_key: str
-    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]
+    when_unsatisfiable: str

@@ -5,8 +5,6 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
-from typing import Literal
-
 from virt_types.meta import Base
 
 
@@ -31,7 +29,7 @@ class Bootloader(Base, kw_only=True):
 
 class KernelBootContainer(Base, kw_only=True):
     image: str
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    image_pull_policy: str | None = None
     image_pull_secret: str | None = None
     initrd_path: str | None = None
     kernel_path: str | None = None

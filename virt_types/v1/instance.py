@@ -5,8 +5,6 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import field
 
 from virt_types.k8s.pods import PodDNSConfig
@@ -25,7 +23,7 @@ class VirtualMachineInstanceSpec(Base, kw_only=True):
     affinity: Affinity | None = None
     architecture: str | None = None
     dns_config: PodDNSConfig | None = None
-    dns_policy: Literal["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] | None = None
+    dns_policy: str | None = None
     domain: DomainSpec = field(default_factory=DomainSpec)
     eviction_strategy: str | None = None
     hostname: str | None = None

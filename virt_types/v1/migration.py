@@ -5,8 +5,6 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import field
 
 from virt_types.meta import Base, Int32, Int64, Quantity, Time
@@ -56,15 +54,13 @@ class VMIMConfigurationOptions(Base, kw_only=True):
 
 
 class PersistentVolumeClaimInfo(Base, kw_only=True):
-    access_modes: list[Literal["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]] = field(
-        default_factory=list
-    )
+    access_modes: list[str] = field(default_factory=list)
     capacity: dict[str, Quantity] = field(default_factory=dict)
     claim_name: str | None = None
     filesystem_overhead: str | None = None
     preallocated: bool | None = None
     requests: dict[str, Quantity] = field(default_factory=dict)
-    volume_mode: Literal["Block", "Filesystem", "FromStorageProfile"] | None = None
+    volume_mode: str | None = None
 
 
 class StorageMigratedVolumeInfo(Base, kw_only=True):

@@ -5,8 +5,6 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import field
 
 from virt_types.meta import Base, Int32, Int64, Time
@@ -147,7 +145,7 @@ class VirtualMachineInstanceStatus(Base, kw_only=True):
     node_name: str | None = None
     phase: str | None = None
     phase_transition_timestamps: list[VirtualMachineInstancePhaseTransitionTimestamp] = field(default_factory=list)
-    qos_class: Literal["BestEffort", "Burstable", "Guaranteed"] | None = None
+    qos_class: str | None = None
     reason: str | None = None
     runtime_user: Int64 | None = None
     selinux_context: str | None = None

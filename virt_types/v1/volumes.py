@@ -5,8 +5,6 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import field
 
 from virt_types.k8s.pods import ClaimVolumeSource, DownwardAPIVolumeFile, LocalObjectReference
@@ -40,7 +38,7 @@ class ConfigMapVolumeSource(Base, kw_only=True):
 
 class ContainerDiskSource(Base, kw_only=True):
     image: str
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    image_pull_policy: str | None = None
     image_pull_secret: str | None = None
     path: str | None = None
 
