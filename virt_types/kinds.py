@@ -68,7 +68,7 @@ VIRTUAL_MACHINE = Kind(
         READY,
     ),
     # What the kind was called in 2018.
-    aliases=("offlinevirtualmachine", "offlinevirtualmachines", "ovm", "ovms"),
+    aliases=("offlinevirtualmachine", "offlinevirtualmachines", "ovm", "ovms", "omv", "omvs"),
 )
 VIRTUAL_MACHINE_INSTANCE = Kind(
     group="kubevirt.io",
