@@ -13,7 +13,7 @@ Operation = Literal["CREATE", "UPDATE", "DELETE"]
 
 
 class UserInfo(NamedTuple):
-    """Who asks. Components are `system:serviceaccount:kubevirt:virt-controller` and the like (see docs/architecture)."""
+    """Who asks. Components are `system:serviceaccount:kubevirt:virt-controller` and the like."""
 
     name: str
     groups: tuple[str, ...] = ()

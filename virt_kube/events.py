@@ -11,15 +11,16 @@ import logging
 from collections import OrderedDict, deque
 from typing import Literal, NamedTuple, TypeVar
 
-from virt_kube.api import ApiError, Json, KubeClient, NotFound, Resource, ServerFault, TooManyRequests, Unreachable
+from virt_kube.api import ApiError, Json, KubeClient, NotFound, ServerFault, TooManyRequests, Unreachable
 from virt_kube.clock import Clock, rfc3339, system_clock
 from virt_kube.informer import Object
+from virt_kube.resources import EVENTS
 
 log = logging.getLogger("virt_kube.events")
 
 V = TypeVar("V")
 
-EVENTS = Resource("", "v1", "events", "Event")
+
 EventKind = Literal["Normal", "Warning"]
 
 QUEUE = 1000
