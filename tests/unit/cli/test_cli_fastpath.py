@@ -1,0 +1,60 @@
+"""The lifecycle verbs import little and start quickly; what they can't do themselves they leave to typer."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_fake_api import FakeApi
+from conftest import Certificates
+
+HEAVY = {
+    "rich",
+    "kubernetes",
+    "jinja2",
+    "pydantic",
+    "aiohttp",
+    "libvirt",
+    "asyncio",
+    "typer",
+    "yaml",
+    "msgspec",
+    "email",
+}
+PROBE = (
+    "import sys; from virtctl.__main__ import main; code = main(); print(*sys.modules, file=sys.stderr); sys.exit(code)"
+)
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def tls_api(certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    """The API as `local up` serves it: TLS, client certificate, JSON kubeconfig."""
+    server = FakeApi(certificates.server_context(tmp_path, ask_client=True))
+    data = {
+        "client-certificate-data": base64.b64encode(certificates.client).decode(),
+        "client-key-data": base64.b64encode(certificates.client_key).decode(),
+    }
+    authority = {"certificate-authority-data": base64.b64encode(certificates.ca).decode()}
+    path = server.write_kubeconfig(tmp_path / "config.json", user=data, **authority)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    return server
+
+
+@pytest.mark.parametrize("arguments", [["start", "vm1"], ["stop", "vm", "vm1"], ["-n", "default", "restart", "vm1"]])
+def test_lifecycle_verbs_import_nothing_heavy(tls_api: FakeApi, arguments: list[str]) -> None:
+    verb = next(word for word in arguments if word in ("start", "stop", "restart"))
+    url = f"/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachines/vm1/{verb}"
+    tls_api.on("PUT", url, (202, None))
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, cwd=ROOT, env=os.environ, check=False
+    )
+    tls_api.stop()
+    assert (done.returncode, done.stdout) == (0, f"VM vm1 was scheduled to {verb}\n")
+    assert tls_api.requests == [("PUT", url)]
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert loaded & HEAVY == set()

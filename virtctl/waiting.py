@@ -1,0 +1,172 @@
+"""--wait: watch an object until it is what the command asked for, and say on a terminal what it is meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from virtctl.errors import ApiRefusal, Unreachable, WaitFailed
+from virtctl.http import INSTANCES, VIRTUAL_MACHINES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from virtctl.http import Client, Json
+    from virtctl.lifecycle import Verb
+
+WATCH_SECONDS = 300
+
+
+class Goal(NamedTuple):
+    """One object to watch. `reached` gets the object (None when there is none yet); `wanted` is for people."""
+
+    title: str
+    name: str
+    plural: str
+    wanted: str
+    reached: Callable[[Json | None], bool]
+    may_be_absent: bool = False
+
+
+def goal(client: Client, verb: Verb, name: str) -> Goal:
+    """What `verb` on this machine should lead to; asked before the request is sent."""
+    if verb.name == "restart":
+        before = uid_of(get(client, INSTANCES, name))
+        return Goal(
+            f"VMI {name}", name, INSTANCES, "running anew", lambda vmi: _running_anew(vmi, before), may_be_absent=True
+        )
+    status = "Running" if verb.name == "start" else "Stopped"
+    return Goal(f"VM {name}", name, VIRTUAL_MACHINES, status, lambda vm: printable_status(vm) == status)
+
+
+def until(client: Client, goals: list[Goal], timeout: float) -> Iterator[Goal]:
+    """Each goal when it is reached, in order. Raises WaitFailed after `timeout` seconds in all."""
+    deadline = time.monotonic() + timeout
+    with Progress() as progress:
+        for target in goals:
+            _wait(client, target, deadline, timeout, progress)
+            progress.clear()
+            yield target
+
+
+def _wait(client: Client, target: Goal, deadline: float, timeout: float, progress: Progress) -> None:
+    current: Json | None = None
+
+    def tick() -> None:
+        if time.monotonic() >= deadline:
+            raise WaitFailed(
+                f"timed out after {timeout:g}s waiting for {target.title} to be {target.wanted}: "
+                f"it is {explain(current)}",
+                hint="It goes on by itself; `virtctl list -w` shows what becomes of it.",
+            )
+        progress.show(f"Waiting for {target.title} to be {target.wanted}: {explain(current)}")
+
+    while True:
+        current = get(client, target.plural, target.name)
+        if target.reached(current):
+            return
+        if current is None and not target.may_be_absent:
+            raise WaitFailed(f"{target.title} was deleted while waiting for it to be {target.wanted}")
+        tick()
+        query = {
+            "fieldSelector": f"metadata.name={target.name}",
+            "watch": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+            "resourceVersion": version_of(current) or "0",
+        }
+        try:
+            for event in client.watch(client.objects(target.plural, query=query), on_idle=tick):
+                kind, current = event.get("type"), event.get("object")
+                if kind == "ERROR":
+                    break
+                if kind == "DELETED":
+                    current = None
+                    break
+                if target.reached(current):
+                    return
+                tick()
+        except Unreachable:
+            # A server that restarts; the deadline still holds.
+            tick()
+            time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+
+
+def get(client: Client, plural: str, name: str) -> Json | None:
+    """An object of the current namespace, or None when there is none."""
+    try:
+        return client.json("GET", client.objects(plural, name))
+    except ApiRefusal as error:
+        if error.code != 404:
+            raise
+        return None
+
+
+def explain(obj: Json | None) -> str:
+    """The status a person would ask for: `Starting (Ready: GuestNotRunning: no disk)`."""
+    if obj is None:
+        return "not there"
+    status = obj.get("status") or {}
+    word = printable_status(obj) or status.get("phase") or "without a status yet"
+    reason = _trouble(status.get("conditions") or [])
+    return f"{word} ({reason})" if reason else str(word)
+
+
+def _trouble(conditions: list[Json]) -> str:
+    """The condition that explains most: a Failure, else one that is not True and has a message."""
+    failed = [c for c in conditions if c.get("type") == "Failure" and c.get("status") == "True"]
+    unready = [
+        c
+        for c in conditions
+        if c.get("status") == "False" and c.get("type") in ("Ready", "PodScheduled", "Synchronized")
+    ]
+    for condition in (*failed, *unready):
+        text = ": ".join(str(condition[k]) for k in ("reason", "message") if condition.get(k))
+        if text:
+            return f"{condition['type']}: {text}"
+    return ""
+
+
+def printable_status(vm: Json | None) -> str:
+    return str(((vm or {}).get("status") or {}).get("printableStatus") or "")
+
+
+def uid_of(obj: Json | None) -> str:
+    return str(((obj or {}).get("metadata") or {}).get("uid") or "")
+
+
+def version_of(obj: Json | None) -> str:
+    return str(((obj or {}).get("metadata") or {}).get("resourceVersion") or "")
+
+
+def _running_anew(vmi: Json | None, before: str) -> bool:
+    return vmi is not None and uid_of(vmi) != before and (vmi.get("status") or {}).get("phase") == "Running"
+
+
+class Progress:
+    """One line on stderr that is replaced, with the seconds that went by; nothing at all when stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.clear()
+
+    def show(self, text: str) -> None:
+        if self._terminal:
+            import shutil
+
+            from virtctl.text import printable
+
+            line = f"{printable(text)} {time.monotonic() - self._started:.0f}s"
+            sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
