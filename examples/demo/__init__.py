@@ -1,0 +1,1 @@
+"""The demonstration `./run demo` runs, and the small guest it boots. Nothing in the product imports this."""

@@ -1,0 +1,166 @@
+"""Builds the demo's guest: a disk of some 20 MB that a BIOS or UEFI boots, made of the distribution's own packages.
+
+    python -m examples.demo.guest OUTPUT.qcow2
+
+Used by the demo and by the tests that need a guest that really boots. Needs no root rights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from examples.demo import disk, initramfs, kernel, packages
+
+DEFAULT_USER = "cirros"
+DEFAULT_PASSWORD = "gocubsgo"  # noqa: S105 - printed on the login screen
+COMMAND_LINE = " ".join(
+    (
+        "console=tty0 console=ttyS0,115200",  # the last one is where init and the user's script write
+        "quiet audit=0 mitigations=off panic=10",
+        "nokaslr",  # a random place in memory would be a higher one: see kernel.lowered
+        # What a 64 MB guest can't spare: trace events (8 MB), and per-CPU areas in 2 MiB units with their accounting.
+        "initcall_blacklist=tracer_init_tracefs percpu_alloc=page cgroup_disable=memory",
+    )
+)
+
+_TOOLS = ("busybox-static", "syslinux", "mtools")
+_UEFI = "systemd-boot-efi"
+_MEMORY_RECORD = ".memory"
+
+
+class Guest(NamedTuple):
+    """A built guest: its qcow2 file, and the bytes of memory it needs to boot (with a BIOS)."""
+
+    path: Path
+    memory: int
+
+
+def cache_directory() -> Path:
+    """Where packages and built disks are kept: $XDG_CACHE_HOME/virtctl-demo."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "virtctl-demo"
+
+
+def build(cache: Path | None = None, *, user: str = DEFAULT_USER, password: str = DEFAULT_PASSWORD) -> Guest:
+    """The guest's disk, from the cache when its packages and its recipe are unchanged; raises PackageError."""
+    cache = cache or cache_directory()
+    names = [*packages.kernel_packages(), *_TOOLS, *([_UEFI] if packages.has(_UEFI) else [])]
+    debs = packages.fetch(names, cache / "packages")
+    target = cache / f"guest-{_recipe(debs, user, password)}.qcow2"
+    record = target.with_suffix(_MEMORY_RECORD)
+    if not record.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            memory = _build(debs, target, user, password, Path(scratch))
+        record.write_text(f"{memory}\n")
+    return Guest(target, int(record.read_text()))
+
+
+def _recipe(debs: Sequence[Path], user: str, password: str) -> str:
+    """A name for what goes in: package versions, this package's files, the account."""
+    digest = hashlib.sha256(repr(([deb.name for deb in debs], user, password)).encode())
+    for source in sorted(Path(__file__).parent.rglob("*")):
+        if source.is_file() and source.suffix != ".pyc":
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(debs: Sequence[Path], target: Path, user: str, password: str, work: Path) -> int:
+    found = {path: content for deb in debs for path, content in packages.members(deb, _wanted)}
+    tools = work / "bin"
+    tools.mkdir()
+    for path, content in found.items():
+        if path.startswith("usr/bin/"):
+            (tools / Path(path).name).write_bytes(content)
+            (tools / Path(path).name).chmod(0o755)
+    # mtools are one program under many names; the package has them as links.
+    for name in ("mformat", "mmd", "mcopy", "mattrib"):
+        (tools / name).symlink_to("mtools")
+    bzimage = kernel.lowered(_only(found, "boot/vmlinuz-"))
+    modules = {
+        name: kernel.unpacked(path, content) for path, content in found.items() if (name := kernel.module_name(path))
+    }
+    busybox = _only(found, "bin/busybox")
+    account = initramfs.Account(user, password, _hashed(password, busybox, work))
+    ramdisk = initramfs.build(busybox, modules, kernel.load_order(modules), account)
+    loader = disk.BootLoader(
+        mbr=_only(found, "usr/lib/SYSLINUX/mbr.bin"),
+        syslinux=tools / "syslinux",
+        efi=found.get("usr/lib/systemd/boot/efi/systemd-bootx64.efi", b""),
+    )
+    raw = work / "disk.raw"
+    disk.write(raw, _boot_files(bzimage, ramdisk), loader, tools=f"{tools}:{os.environ['PATH']}", work=work)
+    built = work / "disk.qcow2"
+    _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(built))
+    built.replace(target)
+    return kernel.memory_needed(bzimage, len(ramdisk))
+
+
+def _wanted(path: str) -> bool:
+    exact = ("bin/busybox", "usr/bin/syslinux", "usr/bin/mtools", "usr/lib/SYSLINUX/mbr.bin")
+    return (
+        path in exact
+        or path.startswith("boot/vmlinuz-")
+        or path == "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+        or bool("/kernel/" in path and kernel.module_name(path))
+    )
+
+
+def _only(found: dict[str, bytes], path: str) -> bytes:
+    for name, content in found.items():
+        if name.startswith(path):
+            return content
+    raise packages.PackageError(f"none of the downloaded packages has {path}")
+
+
+def _hashed(password: str, busybox: bytes, work: Path) -> str:
+    program = work / "busybox"
+    program.write_bytes(busybox)
+    program.chmod(0o755)
+    return _run(str(program), "mkpasswd", "-m", "sha512", "-S", "virtctldemo", "-P", "0", stdin=password).strip()
+
+
+def _boot_files(bzimage: bytes, ramdisk: bytes) -> dict[str, bytes]:
+    syslinux = f"""\
+SERIAL 0 115200
+DEFAULT demo
+PROMPT 0
+LABEL demo
+  LINUX /vmlinuz
+  INITRD /initrd
+  APPEND {COMMAND_LINE}
+"""
+    entry = f"title virtctl demo guest\nlinux /vmlinuz\ninitrd /initrd\noptions {COMMAND_LINE}\n"
+    return {
+        "vmlinuz": bzimage,
+        "initrd": ramdisk,
+        "syslinux.cfg": syslinux.encode(),
+        "loader/entries/demo.conf": entry.encode(),
+    }
+
+
+def _run(*command: str, stdin: str = "") -> str:
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout
+
+
+def main() -> None:
+    """Build a guest and copy it to the path given."""
+    parser = argparse.ArgumentParser(description="Build the demo's guest disk (qcow2).")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--user", default=DEFAULT_USER)
+    parser.add_argument("--password", default=DEFAULT_PASSWORD)
+    parser.add_argument("--cache", type=Path, default=None)
+    options = parser.parse_args()
+    guest = build(options.cache, user=options.user, password=options.password)
+    shutil.copyfile(guest.path, options.output)
+    print(f"{options.output}: needs {guest.memory / 2**20:.0f} MiB of memory to boot")
+
+
+if __name__ == "__main__":
+    main()
