@@ -1,0 +1,115 @@
+"""Where the node agent keeps things: the directories of docs/architecture.md, and how they are made.
+
+Directories that QEMU must pass through are 0711: it can reach what it is told of, and list nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from virt_handler.errors import StateError
+from virt_handler.model import GuestFiles
+
+# sun_path is 108 bytes with its terminating zero.
+MAX_SOCKET_PATH = 107
+
+
+class Layout(NamedTuple):
+    """The agent's paths below the state and the run directory."""
+
+    state: Path
+    run: Path
+
+    @property
+    def records(self) -> Path:
+        return self.state / "node" / "records"
+
+    @property
+    def guests(self) -> Path:
+        return self.state / "node" / "vmis"
+
+    @property
+    def images(self) -> Path:
+        return self.state / "images"
+
+    @property
+    def volumes(self) -> Path:
+        return self.state / "volumes"
+
+    @property
+    def accelerator(self) -> Path:
+        return self.state / "node" / "accelerator.json"
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "virt-handler.sock"
+
+    def guest_state(self, uid: str) -> Path:
+        """Disks and logs of one VMI."""
+        return self.guests / checked_uid(uid)
+
+    def guest_run(self, uid: str) -> Path:
+        """Sockets of one VMI."""
+        return self.run / "vmis" / checked_uid(uid)
+
+    def files(self, uid: str) -> GuestFiles:
+        run, state = self.guest_run(uid), self.guest_state(uid)
+        return GuestFiles(
+            serial_socket=str(run / "serial0"),
+            serial_log=str(state / "serial0.log"),
+            vnc_socket=str(run / "vnc"),
+            nvram=str(state / "nvram.fd"),
+        )
+
+    def prepare(self) -> None:
+        """Make the agent's own directories; raises StateError."""
+        longest = self.guest_run("0" * 36) / "serial0"
+        if len(os.fsencode(longest)) > MAX_SOCKET_PATH:
+            raise StateError(
+                f"run directory {str(self.run)!r} is too long for unix sockets ({longest} exceeds "
+                f"{MAX_SOCKET_PATH} bytes)",
+                hint="choose a shorter one with --run-dir",
+            )
+        _make(self.records, 0o700)
+        for path in (self.state, self.state / "node", self.guests, self.images, self.volumes, self.run / "vmis"):
+            _make(path, 0o711)
+
+    def make_guest(self, uid: str, owner: tuple[int, int] | None) -> None:
+        """Make one guest's directories, for QEMU's user when it is another one (`owner`: uid, gid)."""
+        for path in (self.guest_state(uid), self.guest_run(uid)):
+            try:
+                path.mkdir(mode=0o711)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise StateError(f"can't create {path}: {error.strerror}") from None
+            if owner is not None:
+                os.chown(path, *owner)
+
+    def remove_guest(self, uid: str) -> None:
+        """Remove what one guest left; nothing left is fine."""
+        for path in (self.guest_state(uid), self.guest_run(uid)):
+            try:
+                shutil.rmtree(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StateError(f"can't remove {path}: {error.strerror}") from None
+
+
+def checked_uid(uid: str) -> str:
+    """The uid, if it can be a file's name and nothing else; raises StateError."""
+    if not uid or len(uid) > 64 or not all(char.isascii() and (char.isalnum() or char == "-") for char in uid):
+        raise StateError(f"{uid!r} is no object uid")
+    return uid
+
+
+def _make(path: Path, mode: int) -> None:
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        path.stat()
+    except OSError as error:
+        raise StateError(f"can't create {path}: {error.strerror}", hint="choose another --state-dir") from None
