@@ -10,12 +10,10 @@ from aiohttp import web
 
 from virt_api import refusals
 from virt_api.lifecycle import Options
-from virt_kube.api import KubeClient, NotFound, Resource
+from virt_kube.api import KubeClient, NotFound
+from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types import codec
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
-
-VMS = Resource("kubevirt.io", "v1", "virtualmachines", "VirtualMachine")
-VMIS = Resource("kubevirt.io", "v1", "virtualmachineinstances", "VirtualMachineInstance")
 
 KUBE: web.AppKey[KubeClient] = web.AppKey("kube", KubeClient)
 
@@ -35,7 +33,7 @@ class Target(msgspec.Struct, frozen=True):
 
 async def read_vm(kube: KubeClient, target: Target) -> VirtualMachine:
     try:
-        return codec.decode(await kube.get(VMS, target.namespace, target.name), VirtualMachine)
+        return codec.decode(await kube.get(VIRTUAL_MACHINES, target.namespace, target.name), VirtualMachine)
     except NotFound:
         raise refusals.not_found(refusals.VM, target.name) from None
 
@@ -49,7 +47,9 @@ async def read_vmi(kube: KubeClient, target: Target) -> VirtualMachineInstance:
 
 async def find_vmi(kube: KubeClient, target: Target) -> VirtualMachineInstance | None:
     try:
-        return codec.decode(await kube.get(VMIS, target.namespace, target.name), VirtualMachineInstance)
+        return codec.decode(
+            await kube.get(VIRTUAL_MACHINE_INSTANCES, target.namespace, target.name), VirtualMachineInstance
+        )
     except NotFound:
         return None
 

@@ -22,8 +22,9 @@ from virt_api.lifecycle import (
     decide_stop,
     restart_grace_refusal,
 )
-from virt_api.objects import KUBE, VMIS, VMS, Target, find_vmi, read_options, read_vm
+from virt_api.objects import KUBE, Target, find_vmi, read_options, read_vm
 from virt_kube.api import ApiError, Conflict, Json, JsonPatch, KubeClient, NotFound
+from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types import codec
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
@@ -105,7 +106,9 @@ async def _merge(
     """Merge-patch exactly the version that was read; returns the new version."""
     guarded = {"metadata": {"uid": vm.metadata.uid, "resourceVersion": resource_version}, **patch}
     meta = vm.metadata
-    stored = await kube.patch(VMS, meta.namespace, meta.name, guarded, kind="merge", subresource=subresource)
+    stored = await kube.patch(
+        VIRTUAL_MACHINES, meta.namespace, meta.name, guarded, kind="merge", subresource=subresource
+    )
     return _resource_version(stored)
 
 
@@ -137,7 +140,7 @@ async def _patch_grace_period(kube: KubeClient, vmi: VirtualMachineInstance, sec
     write: Json = {"op": "remove", "path": path} if seconds is None else {"op": "add", "path": path, "value": seconds}
     patch: JsonPatch = [{"op": "test", "path": "/metadata/uid", "value": vmi.metadata.uid}, write]
     try:
-        await kube.patch(VMIS, vmi.metadata.namespace, vmi.metadata.name, patch)
+        await kube.patch(VIRTUAL_MACHINE_INSTANCES, vmi.metadata.namespace, vmi.metadata.name, patch)
     except NotFound:
         # It ended meanwhile: decide again on what is there now.
         raise Conflict("the VirtualMachineInstance is gone") from None

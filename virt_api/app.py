@@ -1,0 +1,87 @@
+"""The subresource API as one aiohttp application: routes, and every error as a Status.
+
+`virt_local` and `virt_api.__main__` build it; the API server in front authenticates, authorises and passes the user
+on in X-Remote-User and X-Remote-Group.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from virt_api import discovery, portforward, proxy, refusals, verbs, webhooks
+from virt_api.agent import NodeAgent
+from virt_api.objects import KUBE
+from virt_kube.api import ApiError, KubeClient
+from virt_types.errors import VirtError
+
+log = logging.getLogger("virt_api.app")
+
+MAX_BODY = 3 << 20  # what a Kubernetes API server accepts
+ROOT = f"/apis/{discovery.GROUP}"
+VERSIONED = ROOT + "/{version:v1|v1alpha3}"
+VM = VERSIONED + "/namespaces/{namespace}/virtualmachines/{name}"
+VMI = VERSIONED + "/namespaces/{namespace}/virtualmachineinstances/{name}"
+
+# What aiohttp refuses by itself, as a Status.
+CLIENT_ERRORS = {
+    404: ("NotFound", "the server could not find the requested resource"),
+    405: ("MethodNotAllowed", "the server does not allow {method} on {path}"),
+    413: ("RequestEntityTooLarge", f"the request's body is larger than {MAX_BODY} bytes"),
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def build(client: KubeClient, *, handler_socket: str | Path) -> web.Application:
+    """The application; `handler_socket` is the node agent's unix socket."""
+    app = web.Application(middlewares=[_errors_as_status], client_max_size=MAX_BODY)
+    app[KUBE] = client
+    app[proxy.AGENT] = NodeAgent(str(handler_socket))
+    app.cleanup_ctx.append(_agent)
+    app.add_routes(_routes())
+    return app
+
+
+def _routes() -> list[web.RouteDef]:
+    forward = ("", "/{protocol}")
+    return [
+        web.get(ROOT, discovery.group),
+        web.get(VERSIONED, discovery.resources),
+        web.get(VERSIONED + "/version", discovery.version),
+        web.get(VERSIONED + "/healthz", discovery.healthz),
+        web.get("/healthz", discovery.healthz),
+        web.put(VM + "/start", verbs.start),
+        web.put(VM + "/stop", verbs.stop),
+        web.put(VM + "/restart", verbs.restart),
+        *(web.get(VM + "/portforward/{port}" + tail, portforward.vm) for tail in forward),
+        *(web.get(VMI + "/portforward/{port}" + tail, portforward.vmi) for tail in forward),
+        *(web.route(verb.method, f"{VMI}/{verb.name}", proxy.handler(verb)) for verb in proxy.VERBS),
+        web.post("/mutate", webhooks.mutate),
+        web.post("/validate", webhooks.validate),
+    ]
+
+
+async def _agent(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[proxy.AGENT].close()
+
+
+@web.middleware
+async def _errors_as_status(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as err:
+        status = err.status or refusals.status(err.code, err.reason, err.message)
+        return web.json_response(status, status=err.code)
+    except web.HTTPClientError as err:
+        reason, message = CLIENT_ERRORS.get(err.status, ("BadRequest", err.reason))
+        text = message.format(method=request.method, path=request.path)
+        return web.json_response(refusals.status(err.status, reason, text), status=err.status)
+    except Exception as err:
+        log.exception("request failed method=%s path=%s", request.method, request.path)
+        text = err.message if isinstance(err, VirtError) else "see the log of virt-api"
+        return web.json_response(refusals.internal(text).status, status=500)

@@ -1,0 +1,103 @@
+"""May this be asked of a guest now? One pure check per subresource of a VirtualMachineInstance.
+
+`virt_api.proxy` and `virt_api.portforward` call these before they bother the node agent, so that a refusal carries its
+own code and text and, for streams, comes before the upgrade.
+"""
+
+from __future__ import annotations
+
+from virt_api.refusals import VMI, bad_request, conflict, forbidden
+from virt_kube.api import ApiError
+from virt_types.v1 import VirtualMachineInstance
+
+RUNNING = "Running"
+ON_NODE = frozenset({"Running", "Scheduled"})
+
+
+def condition(vmi: VirtualMachineInstance, kind: str) -> bool:
+    return any(each.type == kind and each.status == "True" for each in vmi.status.conditions)
+
+
+def check_pause(vmi: VirtualMachineInstance) -> ApiError | None:
+    probe = vmi.spec.liveness_probe
+    if vmi.status.phase != RUNNING:
+        return _conflict(vmi, "VM is not running")
+    if probe is not None and probe.guest_agent_ping is None:
+        text = "Pausing VMIs with a non-GuestAgentPing LivenessProbe is not supported"
+        return forbidden(VMI, vmi.metadata.name, text)
+    if condition(vmi, "Paused"):
+        return _conflict(vmi, "VMI is already paused")
+    return None
+
+
+def check_unpause(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.status.phase != RUNNING:
+        return _conflict(vmi, "VMI is not running")
+    if not condition(vmi, "Paused"):
+        return _conflict(vmi, "VMI is not paused")
+    return None
+
+
+def check_softreboot(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.status.phase != RUNNING:
+        return _conflict(vmi, "VM is not running")
+    if condition(vmi, "Paused"):
+        return _conflict(vmi, "VMI is paused")
+    if not condition(vmi, "AgentConnected") and _acpi_disabled(vmi):
+        return _conflict(vmi, "VMI neither have the agent connected nor the ACPI feature enabled")
+    return None
+
+
+def check_reset(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.status.phase in ON_NODE:
+        return None
+    phase = vmi.status.phase or ""
+    return bad_request(
+        f"Failed to reset non-running VMI with phase {phase}: Unable to connect to VirtualMachineInstance "
+        f"because phase is {phase} instead of Running or Scheduled"
+    )
+
+
+def check_console(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.spec.domain.devices.autoattach_serial_console is False:
+        return bad_request("No serial consoles are present.")
+    if vmi.status.phase == "Failed":
+        return _conflict(vmi, "VMI is in failed status")
+    if vmi.status.phase != RUNNING:
+        return bad_request("VMI is not running")
+    return None
+
+
+def check_vnc(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.spec.domain.devices.autoattach_graphics_device is False:
+        return bad_request("No graphics devices are present.")
+    if vmi.status.phase != RUNNING:
+        return bad_request("VMI is not running")
+    return None
+
+
+def check_guest_agent(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.status.phase != RUNNING:
+        return _conflict(vmi, "VMI is not running")
+    if not condition(vmi, "AgentConnected"):
+        return _conflict(vmi, "VMI does not have guest agent connected")
+    return None
+
+
+def check_portforward(vmi: VirtualMachineInstance) -> ApiError | None:
+    if not vmi.status.interfaces:
+        return bad_request("no network interfaces are present")
+    if condition(vmi, "Paused"):
+        return _conflict(vmi, "VMI is paused")
+    if not vmi.status.interfaces[0].ip_address:
+        return _conflict(vmi, "VMI has no IP address yet")
+    return None
+
+
+def _conflict(vmi: VirtualMachineInstance, message: str) -> ApiError:
+    return conflict(VMI, vmi.metadata.name, message)
+
+
+def _acpi_disabled(vmi: VirtualMachineInstance) -> bool:
+    features = vmi.spec.domain.features
+    return features is not None and features.acpi is not None and features.acpi.enabled is False

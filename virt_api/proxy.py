@@ -1,0 +1,98 @@
+"""The subresources of a VirtualMachineInstance that its node agent answers: console, screen, pause, reset, ..."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+from aiohttp import ClientWebSocketResponse, web
+
+from virt_api import guest
+from virt_api.agent import NodeAgent
+from virt_api.lifecycle import Options
+from virt_api.objects import KUBE, Target, read_options, read_vmi
+from virt_api.relay import End, accept, check_upgrade, closed, payloads, relay
+from virt_kube.api import ApiError
+from virt_types.v1 import VirtualMachineInstance
+
+log = logging.getLogger("virt_api.proxy")
+
+AGENT: web.AppKey[NodeAgent] = web.AppKey("agent", NodeAgent)
+
+Check = Callable[[VirtualMachineInstance], ApiError | None]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Verb(NamedTuple):
+    """One subresource: `stream` is a websocket, the others are plain requests of `method`."""
+
+    name: str
+    check: Check
+    method: str = "PUT"
+    stream: bool = False
+
+
+VERBS = (
+    Verb("console", guest.check_console, "GET", stream=True),
+    Verb("vnc", guest.check_vnc, "GET", stream=True),
+    Verb("vnc/screenshot", guest.check_vnc, "GET"),
+    Verb("pause", guest.check_pause),
+    Verb("unpause", guest.check_unpause),
+    Verb("softreboot", guest.check_softreboot),
+    Verb("reset", guest.check_reset),
+    Verb("guestosinfo", guest.check_guest_agent, "GET"),
+    Verb("userlist", guest.check_guest_agent, "GET"),
+    Verb("filesystemlist", guest.check_guest_agent, "GET"),
+)
+
+
+def handler(verb: Verb) -> Handler:
+    """The route handler of one subresource."""
+
+    async def call(request: web.Request) -> web.StreamResponse:
+        target = Target.of(request)
+        vmi = await read_vmi(request.app[KUBE], target)
+        refused = verb.check(vmi)
+        if refused:
+            raise refused
+        if verb.stream:
+            return await _stream(request, target, verb)
+        return await _call(request, target, verb)
+
+    return call
+
+
+async def _call(request: web.Request, target: Target, verb: Verb) -> web.Response:
+    if verb.method == "PUT":
+        options = await read_options(request, Options)
+        if options.dry_run:
+            return web.Response(status=200)
+    reply = await request.app[AGENT].call(
+        verb.method, target, verb.name, query=_query(request), body=await request.read()
+    )
+    log.info("guest call verb=%s namespace=%s name=%s", verb.name, target.namespace, target.name)
+    return reply
+
+
+async def _stream(request: web.Request, target: Target, verb: Verb) -> web.StreamResponse:
+    """Reach the guest first, so that its agent's refusal is an answer and not a broken stream."""
+    check_upgrade(request)
+    async with request.app[AGENT].stream(target, verb.name, query=_query(request)) as agent:
+        client = await accept(request)
+        log.info("stream opened verb=%s namespace=%s name=%s", verb.name, target.namespace, target.name)
+        await relay(client, lambda: _copy(client, agent), lambda: _copy(agent, client))
+    log.info("stream closed verb=%s namespace=%s name=%s", verb.name, target.namespace, target.name)
+    return client
+
+
+async def _copy(
+    source: web.WebSocketResponse | ClientWebSocketResponse, sink: web.WebSocketResponse | ClientWebSocketResponse
+) -> End:
+    async for data in payloads(source):
+        await sink.send_bytes(data)
+    return closed(source)
+
+
+def _query(request: web.Request) -> Mapping[str, str]:
+    return {key: value for key, value in request.query.items() if key != "dryRun"}
