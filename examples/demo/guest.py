@@ -33,6 +33,7 @@ COMMAND_LINE = " ".join(
 
 _TOOLS = ("busybox-static", "syslinux", "mtools")
 _UEFI = "systemd-boot-efi"
+_UEFI_PROGRAM = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 _MEMORY_RECORD = ".memory"
 
 
@@ -73,15 +74,6 @@ def _recipe(debs: Sequence[Path], user: str, password: str) -> str:
 
 def _build(debs: Sequence[Path], target: Path, user: str, password: str, work: Path) -> int:
     found = {path: content for deb in debs for path, content in packages.members(deb, _wanted)}
-    tools = work / "bin"
-    tools.mkdir()
-    for path, content in found.items():
-        if path.startswith("usr/bin/"):
-            (tools / Path(path).name).write_bytes(content)
-            (tools / Path(path).name).chmod(0o755)
-    # mtools are one program under many names; the package has them as links.
-    for name in ("mformat", "mmd", "mcopy", "mattrib"):
-        (tools / name).symlink_to("mtools")
     bzimage = kernel.lowered(_only(found, "boot/vmlinuz-"))
     modules = {
         name: kernel.unpacked(path, content) for path, content in found.items() if (name := kernel.module_name(path))
@@ -89,17 +81,31 @@ def _build(debs: Sequence[Path], target: Path, user: str, password: str, work: P
     busybox = _only(found, "bin/busybox")
     account = initramfs.Account(user, password, _hashed(password, busybox, work))
     ramdisk = initramfs.build(busybox, modules, kernel.load_order(modules), account)
-    loader = disk.BootLoader(
-        mbr=_only(found, "usr/lib/SYSLINUX/mbr.bin"),
-        syslinux=tools / "syslinux",
-        efi=found.get("usr/lib/systemd/boot/efi/systemd-bootx64.efi", b""),
-    )
+    loader = boot_loader(found, work)
     raw = work / "disk.raw"
-    disk.write(raw, _boot_files(bzimage, ramdisk), loader, tools=f"{tools}:{os.environ['PATH']}", work=work)
+    disk.write(raw, disk.System(bzimage, ramdisk, COMMAND_LINE), loader, work)
     built = work / "disk.qcow2"
     _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(built))
     built.replace(target)
     return kernel.memory_needed(bzimage, len(ramdisk))
+
+
+def boot_loader(found: dict[str, bytes], work: Path) -> disk.BootLoader:
+    """The boot loader's parts from the packages' files, its programs unpacked below `work`."""
+    programs = work / "bin"
+    programs.mkdir()
+    for path, content in found.items():
+        if path.startswith("usr/bin/"):
+            (programs / Path(path).name).write_bytes(content)
+            (programs / Path(path).name).chmod(0o755)
+    # mtools are one program under many names; the package has them as links.
+    for name in ("mformat", "mmd", "mcopy", "mattrib"):
+        (programs / name).symlink_to("mtools")
+    return disk.BootLoader(
+        mbr=_only(found, "usr/lib/SYSLINUX/mbr.bin"),
+        path=f"{programs}:{os.environ['PATH']}",
+        efi=found.get(_UEFI_PROGRAM, b""),
+    )
 
 
 def _wanted(path: str) -> bool:
@@ -107,7 +113,7 @@ def _wanted(path: str) -> bool:
     return (
         path in exact
         or path.startswith("boot/vmlinuz-")
-        or path == "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+        or path == _UEFI_PROGRAM
         or bool("/kernel/" in path and kernel.module_name(path))
     )
 
@@ -124,25 +130,6 @@ def _hashed(password: str, busybox: bytes, work: Path) -> str:
     program.write_bytes(busybox)
     program.chmod(0o755)
     return _run(str(program), "mkpasswd", "-m", "sha512", "-S", "virtctldemo", "-P", "0", stdin=password).strip()
-
-
-def _boot_files(bzimage: bytes, ramdisk: bytes) -> dict[str, bytes]:
-    syslinux = f"""\
-SERIAL 0 115200
-DEFAULT demo
-PROMPT 0
-LABEL demo
-  LINUX /vmlinuz
-  INITRD /initrd
-  APPEND {COMMAND_LINE}
-"""
-    entry = f"title virtctl demo guest\nlinux /vmlinuz\ninitrd /initrd\noptions {COMMAND_LINE}\n"
-    return {
-        "vmlinuz": bzimage,
-        "initrd": ramdisk,
-        "syslinux.cfg": syslinux.encode(),
-        "loader/entries/demo.conf": entry.encode(),
-    }
 
 
 def _run(*command: str, stdin: str = "") -> str:
