@@ -202,8 +202,9 @@ ATTRIBUTES = {
 }
 # Optional in the document, yet so much at the centre that a None there would only be in the way.
 ALWAYS_PRESENT = {("v1.VirtualMachineInstanceTemplateSpec", "spec")}
+EMPTY_SCALARS = {"str": "str", "bool": "bool", "Int32": "int", "Int64": "int"}
 # Required value structs that have required fields of their own: there is no empty one to default to.
-INCOMPLETE_WHEN_EMPTY = {"PodAffinityTerm", "Disk"}
+INCOMPLETE_WHEN_EMPTY: set[str] = set()
 TIMES = {"lastProbeTime", "lastTransitionTime", "creationTimestamp"}
 FIRST = ("apiVersion", "kind", "metadata", "name", "spec", "status")
 
@@ -271,7 +272,7 @@ def is_struct(schema: dict[str, Any]) -> bool:
 
 
 def field_source(definition: str, wire: str, schema: dict[str, Any], required: bool) -> FieldSource:
-    """`attr: type = default`. Lists and maps default to empty, value structs to an empty struct, the rest to None."""
+    """`attr: type = default`. Lists, maps, value structs and required scalars default to empty, the rest to None."""
     kind, uses = python_type(schema, wire)
     attr = attribute(wire)
     options: list[str] = []
@@ -283,6 +284,8 @@ def field_source(definition: str, wire: str, schema: dict[str, Any], required: b
     elif not required:
         kind = f"{kind} | None"
         options.append("default=None")
+    elif kind in EMPTY_SCALARS:  # from a factory, because then it is encoded even when empty
+        options.append(f"default_factory={EMPTY_SCALARS[kind]}")
     if camel(attr) != wire:
         options.append(f"name={json.dumps(wire)}")
     line = f"    {attr}: {kind}"

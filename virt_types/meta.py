@@ -19,7 +19,11 @@ Time = Annotated[str, Meta(extra={"format": "date-time"})]
 
 
 class Base(Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """Every type of the API: absent fields are None, lists and maps empty; neither is encoded."""
+    """Every type of the API.
+
+    Absent fields are None, lists and maps empty; neither is encoded. A field the API requires is empty when absent, and
+    is encoded all the same: its default comes from a factory, which msgspec never leaves out.
+    """
 
 
 class OwnerReference(Base, kw_only=True):

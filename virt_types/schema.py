@@ -46,7 +46,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "PreferredSchedulingTerm": ("preference",),
     "SSHPublicKeyAccessCredential": ("propagationMethod", "source"),
     "UserPasswordAccessCredential": ("propagationMethod", "source"),
-    "AddVolumeOptions": ("volumeSource",),
+    "WeightedPodAffinityTerm": ("podAffinityTerm",),
+    "AddVolumeOptions": ("disk", "volumeSource"),
 }  # fmt: skip
 _OVERHEAD = {"pattern": r"^(0(?:\.\d{1,3})?|1)$"}
 _UINT32 = {"minimum": 0, "maximum": 2**32 - 1}
@@ -144,12 +145,17 @@ def _struct(type_: type[Any], *, root: bool = False) -> Schema:
     fields = msgspec.structs.fields(type_)
     if fields:
         schema["properties"] = {field.encode_name: _field(name, field, root=root) for field in fields}
-    required = {field.encode_name for field in fields if field.required} | set(REQUIRED.get(name, ()))
+    required = {field.encode_name for field in fields if _is_required(field)} | set(REQUIRED.get(name, ()))
     if required:
         schema["required"] = sorted(required)
     if name in ATOMIC_MAPS:
         schema["x-kubernetes-map-type"] = "atomic"
     return schema
+
+
+def _is_required(field: FieldInfo) -> bool:
+    """Without default, or with the factory that marks a required scalar (see meta.Base)."""
+    return field.required or field.default_factory in SCALARS
 
 
 def _field(owner: str, field: FieldInfo, *, root: bool) -> Schema:

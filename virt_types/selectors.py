@@ -16,7 +16,7 @@ _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _PREFIX = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*"
 LABEL_KEY = re.compile(rf"(?:(?={_PREFIX}/)[-a-z0-9.]{{1,253}}/)?{_NAME}", re.ASCII)
 LABEL_VALUE = re.compile(rf"(?:{_NAME})?", re.ASCII)
-_TOKEN = re.compile(r"\s*(==|!=|[=!<>(),]|[^\s=!<>(),]+)", re.ASCII)
+_WORD = re.compile(r"\s*(==|!=|[=!<>(),]|[^\s=!<>(),]+)", re.ASCII)
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
 MAX_LENGTH = 64 * 1024
 
@@ -128,36 +128,37 @@ def _short(text: str) -> str:
 
 
 class _Parser:
-    """Recursive descent over the tokens of one text."""
+    """Recursive descent over the words of one text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens: list[str] = []
+        self.words: list[str] = []
         position, end = 0, len(text.rstrip())
         while position < end:
-            match = _TOKEN.match(text, position)
+            match = _WORD.match(text, position)
             if match is None:
                 raise self.error(f"unexpected character {text[position]!r}")
-            self.tokens.append(match[1])
+            self.words.append(match[1])
             position = match.end()
         self.next = 0
 
     def error(self, what: str) -> SelectorError:
-        return SelectorError(f"unable to parse requirement: {what} in {_short(self.text)}")
+        return SelectorError(f"unable to parse requirement: {what}")
 
     def take(self) -> str:
-        token = self.peek()
+        word = self.peek()
         self.next += 1
-        return token
+        return word
 
     def peek(self) -> str:
-        return self.tokens[self.next] if self.next < len(self.tokens) else ""
+        return self.words[self.next] if self.next < len(self.words) else ""
 
     def requirements(self) -> list[Requirement]:
         found = [self.requirement()]
         while self.peek():
-            if self.take() != ",":
-                raise self.error("found something else than ','")
+            separator = self.take()
+            if separator != ",":
+                raise SelectorError(f"found '{separator}', expected: ',' or 'end of string'")
             found.append(self.requirement())
         return found
 
@@ -178,35 +179,36 @@ class _Parser:
             return Requirement(key, "gt" if operator == ">" else "lt", (self.number(key),))
         if operator in {"in", "notin"}:
             return Requirement(key, operator, self.values())
-        raise self.error(f"found {operator!r}, expected: in, notin, =, ==, !=, <, >")
+        raise self.error(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
 
     def key(self) -> str:
-        token = self.take()
-        if not token or token in "=!<>(),":
-            raise self.error(f"found {token!r}, expected: !, identifier, or 'end of string'")
-        return _key(token)
+        word = self.take()
+        if not word or word in "=!<>(),":
+            raise SelectorError(f"found '{word}', expected: !, identifier, or 'end of string'")
+        return _key(word)
 
     def single_value(self) -> str:
         return "" if self.peek() in {"", ","} else self.word()
 
     def word(self) -> str:
-        token = self.take()
-        if token in {"=", "==", "!=", "!", "<", ">", "(", ")"}:
-            raise self.error(f"found {token!r}, expected: identifier")
-        return _value(token)
+        word = self.take()
+        if word in {"=", "==", "!=", "!", "<", ">", "(", ")"}:
+            raise self.error(f"found '{word}', expected: identifier")
+        return _value(word)
 
     def number(self, key: str) -> str:
-        token = self.word()
-        if re.fullmatch(r"-?\d{1,18}", token) is None:
+        word = self.word()
+        if re.fullmatch(r"-?\d{1,18}", word) is None:
             raise self.error(f"for 'Gt', 'Lt' operators, the value of {key} must be an integer")
-        return token
+        return word
 
     def values(self) -> tuple[str, ...]:
-        if self.take() != "(":
-            raise self.error("expected '('")
+        opening = self.take()
+        if opening != "(":
+            raise self.error(f"found '{opening}' expected: '('")
         found = {""} if self.peek() in {")", ","} else {self.word()}
-        while (token := self.take()) == ",":
+        while (word := self.take()) == ",":
             found.add("" if self.peek() in {")", ","} else self.word())
-        if token != ")":
-            raise self.error("expected: ',', or ')'")
+        if word != ")":
+            raise self.error(f"found '{word}', expected: ',', ')' or identifier")
         return tuple(sorted(found))

@@ -26,7 +26,7 @@ class DataVolumeBlankImage(Base, kw_only=True):
 
 class DataVolumeSourceGCS(Base, kw_only=True):
     secret_ref: str | None = None
-    url: str
+    url: str = field(default_factory=str)
 
 
 class DataVolumeSourceHTTP(Base, kw_only=True):
@@ -34,20 +34,20 @@ class DataVolumeSourceHTTP(Base, kw_only=True):
     extra_headers: list[str] = field(default_factory=list)
     secret_extra_headers: list[str] = field(default_factory=list)
     secret_ref: str | None = None
-    url: str
+    url: str = field(default_factory=str)
 
 
 class DataVolumeSourceImageIO(Base, kw_only=True):
     cert_config_map: str | None = None
-    disk_id: str
+    disk_id: str = field(default_factory=str)
     insecure_skip_verify: bool | None = None
     secret_ref: str | None = None
-    url: str
+    url: str = field(default_factory=str)
 
 
 class DataVolumeSourcePVC(Base, kw_only=True):
-    name: str
-    namespace: str
+    name: str = field(default_factory=str)
+    namespace: str = field(default_factory=str)
 
 
 class DataVolumeSourceRegistry(Base, kw_only=True):
@@ -62,12 +62,12 @@ class DataVolumeSourceRegistry(Base, kw_only=True):
 class DataVolumeSourceS3(Base, kw_only=True):
     cert_config_map: str | None = None
     secret_ref: str | None = None
-    url: str
+    url: str = field(default_factory=str)
 
 
 class DataVolumeSourceSnapshot(Base, kw_only=True):
-    name: str
-    namespace: str
+    name: str = field(default_factory=str)
+    namespace: str = field(default_factory=str)
 
 
 class DataVolumeSourceUpload(Base, kw_only=True):
@@ -98,14 +98,14 @@ class DataVolumeSource(Base, kw_only=True):
 
 
 class DataVolumeSourceRef(Base, kw_only=True):
-    kind: str
-    name: str
+    kind: str = field(default_factory=str)
+    name: str = field(default_factory=str)
     namespace: str | None = None
 
 
 class DataVolumeCheckpoint(Base, kw_only=True):
-    current: str
-    previous: str
+    current: str = field(default_factory=str)
+    previous: str = field(default_factory=str)
 
 
 class StorageSpec(Base, kw_only=True):

@@ -15,14 +15,14 @@ class LocalObjectReference(Base, kw_only=True):
 
 
 class TypedLocalObjectReference(Base, kw_only=True):
-    kind: str
-    name: str
+    kind: str = field(default_factory=str)
+    name: str = field(default_factory=str)
     api_group: str | None = None
 
 
 class TypedObjectReference(Base, kw_only=True):
-    kind: str
-    name: str
+    kind: str = field(default_factory=str)
+    name: str = field(default_factory=str)
     api_group: str | None = None
     namespace: str | None = None
 
@@ -32,8 +32,8 @@ class ExecAction(Base, kw_only=True):
 
 
 class HTTPHeader(Base, kw_only=True):
-    name: str
-    value: str
+    name: str = field(default_factory=str)
+    value: str = field(default_factory=str)
 
 
 class HTTPGetAction(Base, kw_only=True):
@@ -62,19 +62,19 @@ class PodDNSConfig(Base, kw_only=True):
 
 class ObjectFieldSelector(Base, kw_only=True):
     api_version: str | None = None
-    field_path: str
+    field_path: str = field(default_factory=str)
 
 
 class ResourceFieldSelector(Base, kw_only=True):
     container_name: str | None = None
     divisor: Quantity | None = None
-    resource: str
+    resource: str = field(default_factory=str)
 
 
 class DownwardAPIVolumeFile(Base, kw_only=True):
     field_ref: ObjectFieldSelector | None = None
     mode: Int32 | None = None
-    path: str
+    path: str = field(default_factory=str)
     resource_field_ref: ResourceFieldSelector | None = None
 
 
@@ -96,5 +96,5 @@ class PersistentVolumeClaimSpec(Base, kw_only=True):
 
 
 class ClaimVolumeSource(Base, kw_only=True):
-    claim_name: str
+    claim_name: str = field(default_factory=str)
     read_only: bool | None = None

@@ -11,8 +11,8 @@ from virt_types.meta import Base, Int32, Int64, LabelSelector
 
 
 class NodeSelectorRequirement(Base, kw_only=True):
-    key: str
-    operator: str
+    key: str = field(default_factory=str)
+    operator: str = field(default_factory=str)
     values: list[str] = field(default_factory=list)
 
 
@@ -27,7 +27,7 @@ class NodeSelector(Base, kw_only=True):
 
 class PreferredSchedulingTerm(Base, kw_only=True):
     preference: NodeSelectorTerm = field(default_factory=NodeSelectorTerm)
-    weight: Int32
+    weight: Int32 = field(default_factory=int)
 
 
 class NodeAffinity(Base, kw_only=True):
@@ -41,12 +41,12 @@ class PodAffinityTerm(Base, kw_only=True):
     mismatch_label_keys: list[str] = field(default_factory=list)
     namespace_selector: LabelSelector | None = None
     namespaces: list[str] = field(default_factory=list)
-    topology_key: str
+    topology_key: str = field(default_factory=str)
 
 
 class WeightedPodAffinityTerm(Base, kw_only=True):
-    pod_affinity_term: PodAffinityTerm
-    weight: Int32
+    pod_affinity_term: PodAffinityTerm = field(default_factory=PodAffinityTerm)
+    weight: Int32 = field(default_factory=int)
 
 
 class PodAffinity(Base, kw_only=True):
@@ -76,9 +76,9 @@ class Toleration(Base, kw_only=True):
 class TopologySpreadConstraint(Base, kw_only=True):
     label_selector: LabelSelector | None = None
     match_label_keys: list[str] = field(default_factory=list)
-    max_skew: Int32
+    max_skew: Int32 = field(default_factory=int)
     min_domains: Int32 | None = None
     node_affinity_policy: str | None = None
     node_taints_policy: str | None = None
-    topology_key: str
-    when_unsatisfiable: str
+    topology_key: str = field(default_factory=str)
+    when_unsatisfiable: str = field(default_factory=str)

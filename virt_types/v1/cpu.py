@@ -11,7 +11,7 @@ from virt_types.meta import Base, Int64
 
 
 class CPUFeature(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     policy: str | None = None
 
 

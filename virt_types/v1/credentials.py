@@ -11,7 +11,7 @@ from virt_types.meta import Base
 
 
 class AccessCredentialSecretSource(Base, kw_only=True):
-    secret_name: str
+    secret_name: str = field(default_factory=str)
 
 
 class ConfigDriveSSHPublicKeyAccessCredentialPropagation(Base, kw_only=True):

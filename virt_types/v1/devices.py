@@ -26,7 +26,7 @@ class I6300ESBWatchdog(Base, kw_only=True):
 
 
 class Watchdog(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     diag288: Diag288Watchdog | None = None
     i6300esb: I6300ESBWatchdog | None = None
 
@@ -45,7 +45,7 @@ class VGPUOptions(Base, kw_only=True):
 
 
 class GPU(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     claim_name: str | None = None
     device_name: str | None = None
     request_name: str | None = None
@@ -54,7 +54,7 @@ class GPU(Base, kw_only=True):
 
 
 class HostDevice(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     claim_name: str | None = None
     device_name: str | None = None
     request_name: str | None = None
@@ -62,9 +62,9 @@ class HostDevice(Base, kw_only=True):
 
 
 class Input(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     bus: str | None = None
-    type: str
+    type: str = field(default_factory=str)
 
 
 class PanicDevice(Base, kw_only=True):
@@ -76,7 +76,7 @@ class Rng(Base, kw_only=True):
 
 
 class SoundDevice(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     model: str | None = None
 
 

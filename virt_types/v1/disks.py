@@ -45,7 +45,7 @@ class DiskIOThreads(Base, kw_only=True):
 
 
 class Disk(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     block_size: BlockSize | None = None
     boot_order: Int32 | None = None
     cache: str | None = None
@@ -66,5 +66,5 @@ class FilesystemVirtiofs(Base, kw_only=True):
 
 
 class Filesystem(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     virtiofs: FilesystemVirtiofs = field(default_factory=FilesystemVirtiofs)

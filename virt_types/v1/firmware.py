@@ -5,6 +5,8 @@ Written by tools/generate_types.py from the API's OpenAPI document; edit the tab
 
 from __future__ import annotations
 
+from msgspec import field
+
 from virt_types.meta import Base
 
 
@@ -28,7 +30,7 @@ class Bootloader(Base, kw_only=True):
 
 
 class KernelBootContainer(Base, kw_only=True):
-    image: str
+    image: str = field(default_factory=str)
     image_pull_policy: str | None = None
     image_pull_secret: str | None = None
     initrd_path: str | None = None

@@ -56,20 +56,20 @@ class InstancetypeStatusRef(Base, kw_only=True):
 
 
 class VirtualMachineCondition(Base, kw_only=True):
-    status: str
+    status: str = field(default_factory=str)
     last_probe_time: Time | None = None
     last_transition_time: Time | None = None
     message: str | None = None
     reason: str | None = None
-    type: str
+    type: str = field(default_factory=str)
 
 
 class VirtualMachineMemoryDumpRequest(Base, kw_only=True):
-    claim_name: str
+    claim_name: str = field(default_factory=str)
     end_timestamp: Time | None = None
     file_name: str | None = None
     message: str | None = None
-    phase: str
+    phase: str = field(default_factory=str)
     remove: bool | None = None
     start_timestamp: Time | None = None
 
@@ -81,7 +81,7 @@ class VirtualMachineStartFailure(Base, kw_only=True):
 
 
 class VirtualMachineStateChangeRequest(Base, kw_only=True):
-    action: str
+    action: str = field(default_factory=str)
     data: dict[str, str] = field(default_factory=dict)
     uid: str | None = None
 
@@ -96,8 +96,8 @@ class VolumeMigrationState(Base, kw_only=True):
 
 
 class VolumeSnapshotStatus(Base, kw_only=True):
-    name: str
-    enabled: bool
+    name: str = field(default_factory=str)
+    enabled: bool = field(default_factory=bool)
     reason: str | None = None
 
 

@@ -66,7 +66,7 @@ class PersistentVolumeClaimInfo(Base, kw_only=True):
 class StorageMigratedVolumeInfo(Base, kw_only=True):
     destination_pvc_info: PersistentVolumeClaimInfo | None = field(default=None, name="destinationPVCInfo")
     source_pvc_info: PersistentVolumeClaimInfo | None = field(default=None, name="sourcePVCInfo")
-    volume_name: str
+    volume_name: str = field(default_factory=str)
 
 
 class VirtualMachineInstanceMigrationSourceState(Base, kw_only=True):

@@ -17,19 +17,19 @@ class ClaimRequest(Base, kw_only=True):
 
 class Port(Base, kw_only=True):
     name: str | None = None
-    port: Int32
+    port: Int32 = field(default_factory=int)
     protocol: str | None = None
 
 
 class PortRange(Base, kw_only=True):
-    end: Int32
-    protocol: str
-    start: Int32
+    end: Int32 = field(default_factory=int)
+    protocol: str = field(default_factory=str)
+    start: Int32 = field(default_factory=int)
 
 
 class DHCPPrivateOptions(Base, kw_only=True):
-    option: Int32
-    value: str
+    option: Int32 = field(default_factory=int)
+    value: str = field(default_factory=str)
 
 
 class DHCPOptions(Base, kw_only=True):
@@ -40,7 +40,7 @@ class DHCPOptions(Base, kw_only=True):
 
 
 class PluginBinding(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
 
 
 class InterfaceBridge(Base, kw_only=True):
@@ -72,7 +72,7 @@ class DeprecatedInterfaceSlirp(Base, kw_only=True):
 
 
 class Interface(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     acpi_index: Int32 | None = None
     binding: PluginBinding | None = None
     boot_order: Int32 | None = None
@@ -95,7 +95,7 @@ class Interface(Base, kw_only=True):
 
 class MultusNetwork(Base, kw_only=True):
     default: bool | None = None
-    network_name: str
+    network_name: str = field(default_factory=str)
 
 
 class PodNetwork(Base, kw_only=True):
@@ -104,13 +104,13 @@ class PodNetwork(Base, kw_only=True):
 
 
 class VirtualMachineInstanceResourceClaim(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     resource_claim_name: str | None = None
     resource_claim_template_name: str | None = None
 
 
 class Network(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     multus: MultusNetwork | None = None
     pod: PodNetwork | None = None
     resource_claim: ClaimRequest | None = None

@@ -12,12 +12,12 @@ from virt_types.v1.instance import VirtualMachineInstanceTemplateSpec
 
 
 class VirtualMachineInstanceReplicaSetCondition(Base, kw_only=True):
-    status: str
+    status: str = field(default_factory=str)
     last_probe_time: Time | None = None
     last_transition_time: Time | None = None
     message: str | None = None
     reason: str | None = None
-    type: str
+    type: str = field(default_factory=str)
 
 
 class VirtualMachineInstanceReplicaSetSpec(Base, kw_only=True):

@@ -19,12 +19,12 @@ from virt_types.v1.migration import (
 
 
 class VirtualMachineInstanceCondition(Base, kw_only=True):
-    status: str
+    status: str = field(default_factory=str)
     last_probe_time: Time | None = None
     last_transition_time: Time | None = None
     message: str | None = None
     reason: str | None = None
-    type: str
+    type: str = field(default_factory=str)
 
 
 class VirtualMachineInstanceGuestOSInfo(Base, kw_only=True):
@@ -73,7 +73,7 @@ class TopologyHints(Base, kw_only=True):
 
 
 class VirtualMachineInstanceBackupVolumeInfo(Base, kw_only=True):
-    volume_name: str
+    volume_name: str = field(default_factory=str)
 
 
 class VirtualMachineInstanceBackupStatus(Base, kw_only=True):
@@ -90,7 +90,7 @@ class VirtualMachineInstanceBackupStatus(Base, kw_only=True):
 
 class ChangedBlockTrackingStatus(Base, kw_only=True):
     backup_status: VirtualMachineInstanceBackupStatus | None = None
-    state: str
+    state: str = field(default_factory=str)
 
 
 class ContainerDiskInfo(Base, kw_only=True):
@@ -110,7 +110,7 @@ class HotplugVolumeStatus(Base, kw_only=True):
 
 
 class VolumeStatus(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     container_disk_volume: ContainerDiskInfo | None = None
     hotplug_volume: HotplugVolumeStatus | None = None
     memory_dump_volume: DomainMemoryDumpInfo | None = None
@@ -119,7 +119,7 @@ class VolumeStatus(Base, kw_only=True):
     phase: str | None = None
     reason: str | None = None
     size: Int64 | None = None
-    target: str
+    target: str = field(default_factory=str)
 
 
 class VirtualMachineInstanceStatus(Base, kw_only=True):

@@ -37,19 +37,19 @@ class ConfigMapVolumeSource(Base, kw_only=True):
 
 
 class ContainerDiskSource(Base, kw_only=True):
-    image: str
+    image: str = field(default_factory=str)
     image_pull_policy: str | None = None
     image_pull_secret: str | None = None
     path: str | None = None
 
 
 class ContainerPathVolumeSource(Base, kw_only=True):
-    path: str
+    path: str = field(default_factory=str)
     read_only: bool | None = None
 
 
 class DataVolumeSource(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     hotpluggable: bool | None = None
 
 
@@ -72,19 +72,19 @@ class EphemeralVolumeSource(Base, kw_only=True):
 
 class HostDisk(Base, kw_only=True):
     capacity: Quantity | None = None
-    path: str
+    path: str = field(default_factory=str)
     shared: bool | None = None
-    type: str
+    type: str = field(default_factory=str)
 
 
 class MemoryDumpVolumeSource(Base, kw_only=True):
-    claim_name: str
+    claim_name: str = field(default_factory=str)
     hotpluggable: bool | None = None
     read_only: bool | None = None
 
 
 class PersistentVolumeClaimVolumeSource(Base, kw_only=True):
-    claim_name: str
+    claim_name: str = field(default_factory=str)
     hotpluggable: bool | None = None
     read_only: bool | None = None
 
@@ -105,7 +105,7 @@ class SysprepSource(Base, kw_only=True):
 
 
 class Volume(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     cloud_init_config_drive: CloudInitConfigDriveSource | None = None
     cloud_init_no_cloud: CloudInitNoCloudSource | None = None
     config_map: ConfigMapVolumeSource | None = None
@@ -125,8 +125,8 @@ class Volume(Base, kw_only=True):
 
 
 class UtilityVolume(Base, kw_only=True):
-    name: str
-    claim_name: str
+    name: str = field(default_factory=str)
+    claim_name: str = field(default_factory=str)
     read_only: bool | None = None
     type: str | None = None
 
@@ -137,12 +137,12 @@ class HotplugVolumeSource(Base, kw_only=True):
 
 
 class AddVolumeOptions(Base, kw_only=True):
-    name: str
-    disk: Disk
+    name: str = field(default_factory=str)
+    disk: Disk = field(default_factory=Disk)
     dry_run: list[str] = field(default_factory=list)
     volume_source: HotplugVolumeSource = field(default_factory=HotplugVolumeSource)
 
 
 class RemoveVolumeOptions(Base, kw_only=True):
-    name: str
+    name: str = field(default_factory=str)
     dry_run: list[str] = field(default_factory=list)
