@@ -80,7 +80,7 @@ def _fill_boot_partition(target: Path, sectors: int, files: dict[str, bytes], pa
     environment = {**os.environ, "PATH": path, "MTOOLS_SKIP_CHECK": "1", "TMPDIR": str(work)}
 
     def run(*command: str) -> None:
-        subprocess.run(["env", *command], env=environment, check=True, capture_output=True, text=True)
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
 
     offset = _FIRST_PARTITION * _SECTOR
     drive = f"{target}@@{offset}"

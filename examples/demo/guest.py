@@ -31,7 +31,7 @@ COMMAND_LINE = " ".join(
     )
 )
 
-_TOOLS = ("busybox-static", "syslinux", "mtools")
+TOOLS = ("busybox-static", "syslinux", "mtools")
 _UEFI = "systemd-boot-efi"
 _UEFI_PROGRAM = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 _MEMORY_RECORD = ".memory"
@@ -52,7 +52,7 @@ def cache_directory() -> Path:
 def build(cache: Path | None = None, *, user: str = DEFAULT_USER, password: str = DEFAULT_PASSWORD) -> Guest:
     """The guest's disk, from the cache when its packages and its recipe are unchanged; raises PackageError."""
     cache = cache or cache_directory()
-    names = [*packages.kernel_packages(), *_TOOLS, *([_UEFI] if packages.has(_UEFI) else [])]
+    names = [*packages.kernel_packages(), *TOOLS, *([_UEFI] if packages.has(_UEFI) else [])]
     debs = packages.fetch(names, cache / "packages")
     target = cache / f"guest-{_recipe(debs, user, password)}.qcow2"
     record = target.with_suffix(_MEMORY_RECORD)
@@ -73,7 +73,7 @@ def _recipe(debs: Sequence[Path], user: str, password: str) -> str:
 
 
 def _build(debs: Sequence[Path], target: Path, user: str, password: str, work: Path) -> int:
-    found = {path: content for deb in debs for path, content in packages.members(deb, _wanted)}
+    found = boot_files(debs)
     bzimage = kernel.lowered(_only(found, "boot/vmlinuz-"))
     modules = {
         name: kernel.unpacked(path, content) for path, content in found.items() if (name := kernel.module_name(path))
@@ -88,6 +88,11 @@ def _build(debs: Sequence[Path], target: Path, user: str, password: str, work: P
     _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(built))
     built.replace(target)
     return kernel.memory_needed(bzimage, len(ramdisk))
+
+
+def boot_files(debs: Sequence[Path]) -> dict[str, bytes]:
+    """What a bootable disk is made of, by path in the packages."""
+    return {path: content for deb in debs for path, content in packages.members(deb, _wanted)}
 
 
 def boot_loader(found: dict[str, bytes], work: Path) -> disk.BootLoader:

@@ -1,0 +1,77 @@
+"""The sessions behind `./run NAME`. They share ./run's .venv, so that starting one takes no time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.error_on_external_run = False
+nox.options.sessions = ["lint", "types", "unit"]
+
+PRODUCT = ("virtctl", "virt_types", "virt_kube", "virt_controller", "virt_handler", "virt_api", "virt_local")
+VENV_PROGRAMS = Path(".venv/bin")
+PINS = Path("requirements/python.txt")
+# What a test starts must find its bytecode, as a user's command does.
+ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": None}
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Start a one-machine cluster, boot a guest, show its console, clean up (-- --keep: leave it running)."""
+    session.run("python", "-m", "examples.demo", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Every test, those with real libvirt, QEMU, kubectl and booted guests included."""
+    if shutil.which("kubectl", path=f"{VENV_PROGRAMS}:{os.environ['PATH']}") is None:
+        session.run("python", "requirements/kubectl.py", str(VENV_PROGRAMS))
+    session.run("python", "-m", "pytest", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """The tests that need no hypervisor: seconds."""
+    session.run("python", "-m", "pytest", "tests/unit", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, and the import contracts between the rooms."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict, the examples included."""
+    session.run("mypy")
+    session.run("mypy", "--strict", "-p", "examples.demo")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against virsh and a bare interpreter, as ratios (docs/performance.md)."""
+    session.run("python", "-m", "benchmarks", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session
+def format(session: nox.Session) -> None:  # noqa: A001 - the word people type
+    """Format the code and apply the safe fixes."""
+    session.run("ruff", "check", "--fix", ".")
+    session.run("ruff", "format", ".")
+
+
+@nox.session
+def pins(session: nox.Session) -> None:
+    """Write requirements/python.txt from what .venv has now, after an upgrade by hand."""
+    frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
+    head = (
+        "# Every Python package at the version tested; written by `nox -s pins` from .venv. Ranges: pyproject.toml.\n"
+    )
+    PINS.write_text(head + str(frozen))
