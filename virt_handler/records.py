@@ -1,0 +1,147 @@
+"""One file per VMI the agent has touched: its own proof of what was started, and the memory that survives its restarts.
+
+Written (atomically, fsynced) before anything is done that would have to be undone, removed when nothing is left.
+Read by `decide` through the agent; the only other source of truth is libvirt itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from virt_handler.errors import StateError
+from virt_handler.layout import checked_uid
+
+log = logging.getLogger("virt_handler.records")
+
+Stage = Literal["preparing", "starting", "started"]
+FinalPhase = Literal["Succeeded", "Failed"]
+MAX_RECORD = 1 << 20
+
+
+class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one interface got: its MAC, and the address reserved for it ("" where nothing reserves)."""
+
+    mac: str
+    ip: str = ""
+
+
+class ShutdownClock(msgspec.Struct, frozen=True):
+    """When the shutdown was first asked for, in seconds since the host booted: no clock change moves it."""
+
+    since: float
+    grace_seconds: int
+
+
+class End(msgspec.Struct, frozen=True):
+    """How a guest ended. `at` is Unix seconds."""
+
+    phase: FinalPhase
+    reason: str
+    message: str
+    at: float
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`stage`: preparing = no domain yet; starting = a domain may exist; started = QEMU has run."""
+
+    uid: str
+    namespace: str
+    name: str
+    domain_uuid: str
+    boot_id: str
+    stage: Stage = "preparing"
+    grace_seconds: int = 30
+    interfaces: dict[str, Lease] = {}
+    shutdown: ShutdownClock | None = None
+    end: End | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
+
+class Records:
+    """The directory of records, held in memory too; one agent owns it (see `lock`)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._records: dict[str, Record] = {}
+        self._decoder = msgspec.json.Decoder(Record)
+
+    def load(self) -> list[Record]:
+        """Read every record; one that can't be read is named in the log and left in place."""
+        for path in sorted(self._directory.glob("*.json")):
+            try:
+                record = self._decoder.decode(_read(path))
+            except (OSError, msgspec.MsgspecError) as error:
+                log.error("unreadable record path=%s error=%s", path, error)  # noqa: TRY400  one line, no traceback
+                continue
+            if path.name == f"{record.uid}.json":
+                self._records[record.uid] = record
+            else:
+                log.error("record under a foreign name path=%s uid=%s", path, record.uid)
+        for leftover in self._directory.glob("*.tmp"):
+            leftover.unlink(missing_ok=True)
+        return [*self._records.values()]
+
+    def get(self, uid: str) -> Record | None:
+        return self._records.get(uid)
+
+    def all(self) -> Iterable[Record]:
+        return self._records.values()
+
+    def of(self, namespace: str, name: str) -> list[Record]:
+        """Every record of a VMI of this name, whatever its uid."""
+        return [record for record in self._records.values() if record.key == (namespace, name)]
+
+    def put(self, record: Record) -> None:
+        """Durable when it returns; raises StateError. Does nothing when nothing changed."""
+        if self._records.get(record.uid) == record:
+            return
+        path = self._directory / f"{checked_uid(record.uid)}.json"
+        try:
+            _write_durably(path, msgspec.json.encode(record))
+        except OSError as error:
+            raise StateError(f"can't write {path}: {error.strerror}", hint="is the disk full?") from None
+        self._records[record.uid] = record
+
+    def remove(self, uid: str) -> None:
+        """Forget; a record that isn't there is fine."""
+        path = self._directory / f"{checked_uid(uid)}.json"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(f"can't remove {path}: {error.strerror}") from None
+        self._records.pop(uid, None)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_RECORD)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    temporary = path.with_suffix(".tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(fd, "wb") as file:  # noqa: PTH123  a descriptor, no path
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
