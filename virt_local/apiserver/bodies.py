@@ -1,0 +1,136 @@
+"""From the bytes of a request body to JSON objects: formats, limits, duplicate keys.
+
+The HTTP face reads bodies with it. Everything it refuses is a 400, 413 or 415.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from virt_kube.api import Json
+from virt_local.apiserver.status import bad_request, unsupported_media_type
+
+MAX_BODY = 3 * 1024 * 1024
+MAX_DEPTH = 500  # below Python's recursion limit with every walker on top of it
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+OBJECT_TYPES = (JSON, YAML)
+
+
+def media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def decode_object(body: bytes, content_type: str, kind: str) -> tuple[Json, list[str]]:
+    """The object and its duplicate fields (dotted paths). `kind` is what the path wants, for messages."""
+    media = media_type(content_type) or JSON
+    if media == PROTOBUF:
+        raise unsupported_media_type(
+            "this server does not read protobuf request bodies yet: send application/json "
+            "(kubectl before 1.32 does; from 1.32 on use `kubectl apply -f` or `kubectl create -f`)"
+        )
+    if media not in OBJECT_TYPES:
+        raise unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: "
+            + ", ".join(OBJECT_TYPES)
+        )
+    found, duplicates = (_yaml if media == YAML else _json)(body, kind)
+    if found is None:
+        found = {}
+    if not isinstance(found, dict):
+        raise _unrecognised(kind, "cannot unmarshal a list or scalar into an object", body)
+    return found, duplicates
+
+
+def decode_patch(body: bytes) -> Any:
+    """A patch document of any JSON shape."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        why = "unexpected end of JSON input" if not body.strip() else str(error)
+        raise bad_request(f"error decoding patch: {why}") from None
+    require_depth(found)
+    return found
+
+
+def require_depth(value: Any) -> None:
+    """400 when nested deeper than MAX_DEPTH; no recursion, so any depth is safe to ask about."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(child for child in item.values() if isinstance(child, (dict, list)))
+            elif isinstance(item, list):
+                below.extend(child for child in item if isinstance(child, (dict, list)))
+        if not below:
+            return
+        level = below
+    raise bad_request(f"the object is nested more than {MAX_DEPTH} levels deep")
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which keys came twice."""
+
+    twice: tuple[str, ...] = ()
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    marked = _Object(found)
+    seen: set[str] = set()
+    marked.twice = tuple(dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    return marked
+
+
+def _json(body: bytes, kind: str) -> tuple[Any, list[str]]:
+    try:
+        # The standard library's decoder, because it alone shows duplicate keys.
+        found = json.loads(body, object_pairs_hook=_pairs, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        why = "unexpected end of JSON input" if not body.strip() else str(error)
+        raise _unrecognised(kind, f"couldn't get version/kind; json parse error: {why}", body) from None
+    require_depth(found)
+    return found, _duplicates(found, "")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"invalid character in value {name}")
+
+
+def _duplicates(value: Any, path: str) -> list[str]:
+    found: list[str] = []
+    if isinstance(value, dict):
+        if isinstance(value, _Object):
+            found += [f"{path}.{key}" if path else key for key in value.twice]
+        for key, child in value.items():
+            if isinstance(child, (dict, list)):
+                found += _duplicates(child, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            if isinstance(child, (dict, list)):
+                found += _duplicates(child, f"{path}[{index}]")
+    return found
+
+
+def _yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
+    from virt_types.errors import VirtError
+    from virt_types.manifest import load
+
+    try:
+        documents = list(load(body, "request body"))
+    except VirtError as error:
+        raise _unrecognised(kind, f"error parsing YAML: {error.message}", body) from None
+    if not documents:
+        return None, []
+    require_depth(documents[0].obj)
+    return documents[0].obj, []
+
+
+def _unrecognised(kind: str, why: str, body: bytes) -> Exception:
+    begin = body[:30].decode(errors="replace") + (" ..." if len(body) > 30 else "") if body else "<empty>"
+    return bad_request(f"the object provided is unrecognized (must be of type {kind}): {why} ({begin})")

@@ -1,0 +1,113 @@
+"""The built-in kinds, as data. Verbs, short names and categories are those a real server lists in discovery."""
+
+from __future__ import annotations
+
+from virt_local.apiserver.registry import CRUD_VERBS, ResourceType, Version
+
+WITH_STATUS = (Version("v1", status=True),)
+
+EVENT_FIELDS = (
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+)
+
+_TYPES = (
+    ResourceType("", "configmaps", "ConfigMap", short_names=("cm",)),
+    ResourceType("", "endpoints", "Endpoints", short_names=("ep",)),
+    ResourceType("", "events", "Event", short_names=("ev",), selectable=EVENT_FIELDS, creates_on_update=True),
+    ResourceType(
+        "",
+        "namespaces",
+        "Namespace",
+        WITH_STATUS,
+        namespaced=False,
+        short_names=("ns",),
+        verbs=tuple(verb for verb in CRUD_VERBS if verb != "deletecollection"),
+        selectable=("status.phase",),
+        subresources=("finalize",),
+    ),
+    ResourceType(
+        "", "nodes", "Node", WITH_STATUS, namespaced=False, short_names=("no",), selectable=("spec.unschedulable",)
+    ),
+    ResourceType("", "persistentvolumeclaims", "PersistentVolumeClaim", WITH_STATUS, short_names=("pvc",)),
+    ResourceType("", "persistentvolumes", "PersistentVolume", WITH_STATUS, namespaced=False, short_names=("pv",)),
+    ResourceType(
+        "",
+        "pods",
+        "Pod",
+        WITH_STATUS,
+        short_names=("po",),
+        categories=("all",),
+        selectable=(
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ),
+    ),
+    ResourceType("", "secrets", "Secret", selectable=("type",)),
+    ResourceType("", "serviceaccounts", "ServiceAccount", short_names=("sa",)),
+    ResourceType(
+        "",
+        "services",
+        "Service",
+        WITH_STATUS,
+        short_names=("svc",),
+        categories=("all",),
+        selectable=("spec.clusterIP", "spec.type"),
+        creates_on_update=True,
+    ),
+    ResourceType(
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        WITH_STATUS,
+        namespaced=False,
+        short_names=("crd", "crds"),
+        categories=("api-extensions",),
+        counts_generation=True,
+    ),
+    ResourceType("apps", "controllerrevisions", "ControllerRevision"),
+    ResourceType("coordination.k8s.io", "leases", "Lease", creates_on_update=True),
+    ResourceType("discovery.k8s.io", "endpointslices", "EndpointSlice", counts_generation=True),
+    ResourceType(
+        "events.k8s.io",
+        "events",
+        "Event",
+        short_names=("ev",),
+        selectable=(
+            "reason",
+            "type",
+            "reportingController=reportingComponent",
+            *(
+                f"regarding.{field}=involvedObject.{field}"
+                for field in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+            ),
+        ),
+        creates_on_update=True,
+        view_of="/events",
+    ),
+    ResourceType("storage.k8s.io", "storageclasses", "StorageClass", namespaced=False, short_names=("sc",)),
+)
+
+BUILTINS = {(resource.group, resource.plural): resource for resource in _TYPES}
+CRD = BUILTINS["apiextensions.k8s.io", "customresourcedefinitions"]
+NAMESPACE = BUILTINS["", "namespaces"]
+SERVICE = BUILTINS["", "services"]
+
+# What exists before anybody creates it; `default`, `kube-system` and `kube-public` can't be deleted.
+FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kubevirt")
+PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})

@@ -1,0 +1,188 @@
+"""delete and deletecollection: options, preconditions, finalizers; what waits for others waits with a deletionTimestamp.
+
+Dependents and namespace contents are removed by `virt_local/gc.py`, as on a real cluster by its controllers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from virt_kube.admission import Admission
+from virt_kube.api import ApiError, Json
+from virt_local.apiserver import represent
+from virt_local.apiserver.builtins import CRD, NAMESPACE, PROTECTED_NAMESPACES
+from virt_local.apiserver.call import Answer, Call, Params, integer
+from virt_local.apiserver.crds import CLEANUP_FINALIZER
+from virt_local.apiserver.metadata import now
+from virt_local.apiserver.reads import Page, list_body
+from virt_local.apiserver.status import (
+    bad_request,
+    conflict,
+    forbidden,
+    invalid_options,
+    invalid_value,
+    not_supported,
+    qualified,
+    success,
+)
+from virt_local.apiserver.writes import admission_request, finished, put_object
+from virt_local.errors import WrongRevision
+from virt_local.store import Record, Store
+
+FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+POLICIES = ("Foreground", "Background", "Orphan")
+_RETRIES = 10
+# Kinds whose deletion answers the object instead of a Status.
+_ANSWERS_OBJECT = frozenset({"Service", "ServiceAccount", "StorageClass", "Pod", "PersistentVolumeClaim"})
+
+
+@dataclass(frozen=True)
+class DeleteOptions:
+    policy: str = ""
+    grace: int | None = None
+    uid: str = ""
+    revision: str = ""
+
+
+def delete_options(call: Call, body: Json, params: Params) -> DeleteOptions:
+    """From the body (DeleteOptions of any group) and the query; sets the call's dry run. 400 and 422."""
+    kind = body.get("kind")
+    if kind not in (None, "", "DeleteOptions"):
+        raise bad_request(f'no kind "{kind}" is registered for version "{body.get("apiVersion")}" in DeleteOptions')
+    policy = body.get("propagationPolicy") or params.get("propagationPolicy", "")
+    if policy and policy not in POLICIES:
+        raise invalid_options("DeleteOptions", not_supported("propagationPolicy", policy, [*POLICIES, "nil"]))
+    orphan: Any = body.get("orphanDependents")
+    if orphan is None and "orphanDependents" in params:
+        orphan = params["orphanDependents"].lower() == "true"
+    if orphan is not None:
+        if policy:
+            text = "orphanDependents and deletionPropagation cannot be both set"
+            raise invalid_options("DeleteOptions", invalid_value("propagationPolicy", policy, text))
+        policy = "Orphan" if orphan else "Background"
+    dry_run = body.get("dryRun") or ([params["dryRun"]] if "dryRun" in params else [])
+    if dry_run and dry_run != ["All"]:
+        raise invalid_options("DeleteOptions", not_supported("dryRun", str(dry_run[0]), ["All"]))
+    call.dry_run = bool(dry_run)
+    grace = body.get("gracePeriodSeconds")
+    conditions = body.get("preconditions") or {}
+    return DeleteOptions(
+        policy=policy,
+        grace=integer(params, "gracePeriodSeconds") if grace is None else int(grace),
+        uid=conditions.get("uid") or "",
+        revision=conditions.get("resourceVersion") or "",
+    )
+
+
+class Deleter:
+    def __init__(self, store: Store, admission: Admission | None = None) -> None:
+        self._store = store
+        self._admission = admission
+
+    async def delete(self, call: Call, options: DeleteOptions) -> Answer:
+        """200 with a Status when the object is gone, with the object when it waits for finalizers."""
+        self._require_deletable(call)
+        for _ in range(_RETRIES):
+            record = self._store.get(call.key)
+            if record is None:
+                raise call.not_found()
+            self._require_preconditions(call, record, options)
+            old = represent.decode(record.value)
+            if self._admission is not None:
+                result = await self._admission.admit(admission_request("DELETE", call, None, old))
+                call.warnings += result.warnings
+            try:
+                return await self._remove(call, record, old, options)
+            except WrongRevision:
+                continue
+        raise conflict(call.resource.group, call.resource.plural, call.name)
+
+    async def _remove(self, call: Call, record: Record, old: Json, options: DeleteOptions) -> Answer:
+        new = represent.decode(record.value)
+        meta = new["metadata"]
+        finalizers = _finalizers(call, meta.get("finalizers") or [], options)
+        if finalizers:
+            meta["finalizers"] = finalizers
+        else:
+            meta.pop("finalizers", None)
+        if not meta.get("deletionTimestamp"):
+            meta["deletionTimestamp"] = now()
+            meta["deletionGracePeriodSeconds"] = 0
+            if call.resource.counts_generation:
+                meta["generation"] = meta.get("generation", 0) + 1
+        if call.resource is NAMESPACE:
+            meta.pop("deletionGracePeriodSeconds", None)
+            new.setdefault("status", {})["phase"] = "Terminating"
+        if not finished(new):
+            if call.dry_run or new == old:
+                return self._object(call, represent.encode(new, call.resource))
+            stored = await put_object(self._store, call.key, record.rev, new, call)
+            return self._object(call, stored.value)
+        if not call.dry_run:
+            last = represent.decode(record.value)
+            await put_object(self._store, call.key, record.rev, last, call, delete=True)
+        if call.resource.builtin and call.resource.kind in _ANSWERS_OBJECT:
+            return self._object(call, record.value)
+        status = success(call.resource.group, call.resource.plural, call.name, meta["uid"])
+        return Answer(200, msgspec.json.encode(status))
+
+    async def delete_collection(self, call: Call, found: Page, options: DeleteOptions) -> Answer:
+        """Delete what was listed; answers the list as it was."""
+        gone: list[Record] = []
+        for record in found.records:
+            about = represent.meta(record.value)
+            one = replace(call, namespace=about.namespace, name=about.name)
+            try:
+                await self.delete(one, options)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+                continue
+            gone.append(record)
+        return Answer(200, list_body(call, found._replace(records=gone)))
+
+    def _object(self, call: Call, value: bytes) -> Answer:
+        return Answer(200, represent.served(value, call.resource, call.version))
+
+    def _require_deletable(self, call: Call) -> None:
+        if call.resource is NAMESPACE and call.name in PROTECTED_NAMESPACES:
+            raise forbidden("", "namespaces", call.name, "this namespace may not be deleted")
+
+    def _require_preconditions(self, call: Call, record: Record, options: DeleteOptions) -> None:
+        kind = qualified(call.resource.group, call.resource.kind)
+        uid = represent.meta(record.value).uid
+        if options.uid and options.uid != uid:
+            why = (
+                f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
+                "The object might have been deleted and then recreated"
+            )
+            raise _precondition(call, kind, why)
+        if options.revision and options.revision != str(record.rev):
+            why = (
+                f"the ResourceVersion in the precondition ({options.revision}) does not match the ResourceVersion in "
+                f"record ({record.rev}). The object might have been modified"
+            )
+            raise _precondition(call, kind, why)
+
+
+def _precondition(call: Call, kind: str, why: str) -> ApiError:
+    error = conflict(call.resource.group, call.resource.kind, call.name, why)
+    error.message = error.status["message"] = f'Operation cannot be fulfilled on {kind} "{call.name}": {why}'
+    return error
+
+
+def _finalizers(call: Call, present: list[str], options: DeleteOptions) -> list[str]:
+    """The object's finalizers with the one its propagation policy asks for."""
+    wanted = list(present)
+    if call.resource is CRD and CLEANUP_FINALIZER not in wanted:
+        wanted.append(CLEANUP_FINALIZER)
+    if not options.policy:
+        return wanted
+    ours = {"Foreground": FOREGROUND, "Orphan": ORPHAN}.get(options.policy)
+    wanted = [name for name in wanted if name not in (FOREGROUND, ORPHAN) or name == ours]
+    if ours and ours not in wanted:
+        wanted.append(ours)
+    return wanted

@@ -1,0 +1,126 @@
+"""Everything served that is not a resource: version, health, discovery, OpenAPI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from virt_kube.api import Json
+from virt_local.apiserver.discovery import Discovery
+from virt_local.apiserver.negotiate import DISCOVERY, YAML, negotiate
+from virt_local.apiserver.openapi import OpenApi
+from virt_local.apiserver.status import no_such_resource, unavailable
+
+# kubectl allows one minor of skew, and vendors' dispatchers pick their kubectl.1.NN by it.
+MAJOR, MINOR = "1", "32"
+GIT_VERSION = "v1.32.0+virtctl"
+_VERSION: Json = {
+    "major": MAJOR,
+    "minor": MINOR,
+    "gitVersion": GIT_VERSION,
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "",
+    "compiler": "cpython",
+    "platform": "linux/amd64",
+}
+_JSON = "application/json"
+
+
+class Page(NamedTuple):
+    body: bytes
+    content_type: str = _JSON
+    etag: str = ""
+    headers: Mapping[str, str] = {}
+
+
+class Documents:
+    """`ready` says whether the store can be used."""
+
+    def __init__(self, discovery: Discovery, openapi: OpenApi, ready: Callable[[], bool]) -> None:
+        self._discovery = discovery
+        self._openapi = openapi
+        self._ready = ready
+
+    def find(self, parts: list[str], accept: str, host: str, port: int | None) -> Page | None:
+        """None: there is no such path."""
+        match parts:
+            case [""]:
+                return _page({"paths": self._paths()})
+            case ["version"]:
+                return _page(_VERSION)
+            case ["healthz" | "livez" | "readyz", *_]:
+                if not self._ready():
+                    raise unavailable("the store is closed")
+                return Page(b"ok", "text/plain; charset=utf-8")
+            case ["api"]:
+                return self._roots(accept, core=True, address=f"{host}:{port}")
+            case ["apis"]:
+                return self._roots(accept, core=False, address="")
+            case ["api", version]:
+                return self._resources("", version, accept)
+            case ["apis", group]:
+                found = self._discovery.group(group)
+                return _negotiated(found.body, accept) if found else None
+            case ["apis", group, version]:
+                return self._resources(group, version, accept)
+            case ["openapi", *rest]:
+                return self._open(rest)
+        return None
+
+    def _paths(self) -> list[str]:
+        return ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+
+    def _roots(self, accept: str, *, core: bool, address: str) -> Page:
+        media = negotiate(accept, DISCOVERY)
+        if media.as_kind:
+            document = self._discovery.aggregated(media.version, core=core)
+            kind = f"{_JSON};g={media.group};v={media.version};as={media.as_kind}"
+            return Page(document.body, kind, document.etag, {"Vary": "Accept"})
+        if core:
+            addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
+            body = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
+            return _page(body, {"Vary": "Accept"})
+        return Page(self._discovery.groups().body, headers={"Vary": "Accept"})
+
+    def _resources(self, group: str, version: str, accept: str) -> Page | None:
+        found = self._discovery.resources(group, version)
+        if found is not None:
+            return _negotiated(found.body, accept)
+        if group == "" or self._discovery.serves(group):
+            raise no_such_resource()
+        return None
+
+    def _open(self, rest: list[str]) -> Page | None:
+        match rest:
+            case ["v2"]:
+                found = self._openapi.v2()
+                return Page(found.body, etag=f'"{found.hash}"')
+            case ["v3"]:
+                return Page(self._openapi.index().body)
+            case ["v3", *path]:
+                document = self._openapi.group_version("/".join(path))
+                if document is None:
+                    return None
+                return Page(
+                    document.body,
+                    etag=f'"{document.hash}"',
+                    headers={"Cache-Control": "public, immutable", "Vary": "Accept"},
+                )
+        return None
+
+
+def _page(body: Json, headers: Mapping[str, str] | None = None) -> Page:
+    return Page(msgspec.json.encode(body), headers=headers or {})
+
+
+def _negotiated(body: bytes, accept: str) -> Page:
+    media = negotiate(accept if "protobuf" not in accept else "", set())
+    if media.type == YAML:
+        import yaml
+
+        return Page(yaml.safe_dump(msgspec.json.decode(body)).encode(), YAML)
+    return Page(body)

@@ -1,0 +1,297 @@
+"""What a server does to `metadata`: sets it on create, guards it on update, checks it always.
+
+Follows k8s.io/apiserver/pkg/registry/rest (BeforeCreate, BeforeUpdate) and apimachinery/pkg/api/validation.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from virt_kube.api import ApiError, Json
+from virt_local.apiserver.registry import ResourceType
+from virt_local.apiserver.status import (
+    FORBIDDEN,
+    INVALID,
+    TOO_LONG,
+    bad_request,
+    invalid_value,
+    required,
+    server_error,
+)
+from virt_types.errors import Cause
+
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, nothing that looks like another: as generateName always had
+MAX_NAME = 253
+MAX_GENERATED_BASE = 58
+MAX_ANNOTATIONS = 256 * 1024
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_LABEL_VALUE = rf"({_QUALIFIED})?"
+
+LABEL_TEXT = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    f"an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
+)
+SUBDOMAIN_TEXT = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    f"end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
+)
+_DNS1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+DNS1035_TEXT = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    f"and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '{_DNS1035}')"
+)
+QUALIFIED_TEXT = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    f"character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}')"
+)
+QUALIFIED_SLASHES_TEXT = (
+    "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    f"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}') "
+    "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+)
+LABEL_VALUE_TEXT = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    f"'{_LABEL_VALUE}')"
+)
+STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+_NAMES_1035 = frozenset({"services"})
+_LABEL_NAMES = frozenset({"namespaces"})
+_STRINGS = ("name", "generateName", "namespace", "uid", "resourceVersion")
+
+
+def now() -> str:
+    """RFC 3339, whole seconds."""
+    return datetime.fromtimestamp(int(time.time()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def generated_name(prefix: str) -> str:
+    return prefix[:MAX_GENERATED_BASE] + "".join(random.choices(ALPHABET, k=5))  # noqa: S311  a name, not a secret
+
+
+def require_shape(obj: Json, resource: ResourceType, version: str) -> Json:
+    """The object's metadata, of the right JSON types all through; 400 otherwise."""
+    meta = obj.get("metadata")
+    if meta is None:
+        meta = obj["metadata"] = {}
+    problem = _shape_problem(meta)
+    if problem:
+        raise bad_request(
+            f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: json: cannot unmarshal {problem}'
+        )
+    for key in [key for key, value in meta.items() if value is None]:
+        del meta[key]
+    found: Json = meta
+    return found
+
+
+def _shape_problem(meta: Any) -> str:
+    if not isinstance(meta, dict):
+        return f"{_go_type(meta)} into Go struct field .metadata of type v1.ObjectMeta"
+    for key in _STRINGS:
+        if not isinstance(meta.get(key, ""), str | None):
+            return f"{_go_type(meta[key])} into Go struct field ObjectMeta.metadata.{key} of type string"
+    for key in ("labels", "annotations"):
+        if (problem := _map_problem(key, meta.get(key))) is not None:
+            return problem
+    finalizers = meta.get("finalizers") or []
+    if not isinstance(finalizers, list) or not all(isinstance(item, str) for item in finalizers):
+        return "value into Go struct field ObjectMeta.metadata.finalizers of type []string"
+    owners = meta.get("ownerReferences") or []
+    if not isinstance(owners, list) or not all(isinstance(item, dict) for item in owners):
+        return "value into Go struct field ObjectMeta.metadata.ownerReferences of type v1.OwnerReference"
+    return ""
+
+
+def _map_problem(key: str, found: Any) -> str | None:
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        return f"{_go_type(found)} into Go struct field ObjectMeta.metadata.{key} of type map[string]string"
+    for name, value in found.items():
+        if value is None:
+            found[name] = ""
+        elif not isinstance(value, str):
+            return f"{_go_type(value)} into Go struct field ObjectMeta.{key} of type string"
+    return None
+
+
+def _go_type(value: object) -> str:
+    names = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def begin(meta: Json, namespace: str, *, generation: bool) -> None:
+    """Metadata of a new object, in place."""
+    if meta.get("resourceVersion"):
+        raise server_error("resourceVersion should not be set on objects to be created")
+    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "generation"):
+        meta.pop(key, None)
+    if namespace:
+        meta["namespace"] = namespace
+    else:
+        meta.pop("namespace", None)
+    if not meta.get("name") and meta.get("generateName"):
+        meta["name"] = generated_name(meta["generateName"])
+    meta["uid"] = str(uuid.uuid4())
+    meta["creationTimestamp"] = now()
+    if generation:
+        meta["generation"] = 1
+
+
+def carry_over(meta: Json, old: Json) -> None:
+    """What an update can't change but may omit or misstate without harm, in place."""
+    for key in (
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ):
+        if key in ("uid", "deletionGracePeriodSeconds") and meta.get(key) not in (None, ""):
+            continue  # misstating these two is an error, found by `update_causes`
+        if key == "deletionTimestamp" and key not in old and meta.get(key):
+            continue
+        if key in old:
+            meta[key] = old[key]
+        else:
+            meta.pop(key, None)
+    meta.pop("managedFields", None)
+    if "managedFields" in old:
+        meta["managedFields"] = old["managedFields"]
+    meta["name"] = old["name"]
+    if "namespace" in old:
+        meta["namespace"] = old["namespace"]
+
+
+def update_causes(meta: Json, old: Json) -> list[Cause]:
+    causes = [
+        invalid_value(f"metadata.{key}", meta.get(key), "field is immutable")
+        for key in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+        if meta.get(key) != old.get(key)
+    ]
+    if old.get("deletionTimestamp"):
+        new = [name for name in meta.get("finalizers") or [] if name not in (old.get("finalizers") or [])]
+        if new:
+            listed = ", ".join(f'"{name}"' for name in new)
+            text = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+            causes.append(Cause(FORBIDDEN, f"Forbidden: {text}", "metadata.finalizers"))
+    return causes
+
+
+def causes(meta: Json, resource: ResourceType) -> list[Cause]:
+    """Everything wrong with names, labels, annotations, finalizers and owners."""
+    found = [*_name_causes(meta, resource), *_label_causes(meta.get("labels") or {})]
+    annotations = meta.get("annotations") or {}
+    for key in annotations:
+        found += [invalid_value("metadata.annotations", key, why) for why in qualified_name_problems(key.lower())]
+    if sum(len(key) + len(value) for key, value in annotations.items()) > MAX_ANNOTATIONS:
+        text = f"Too long: may not be more than {MAX_ANNOTATIONS} bytes"
+        found.append(Cause(TOO_LONG, text, "metadata.annotations"))
+    found += _owner_causes(meta.get("ownerReferences") or [])
+    found += _finalizer_causes(meta.get("finalizers") or [], strict=resource.builtin)
+    return found
+
+
+def unqualified_finalizers(meta: Json) -> list[str]:
+    """Finalizers a custom resource may have but should not: the caller warns."""
+    return [name for name in meta.get("finalizers") or [] if "/" not in name and name not in STANDARD_FINALIZERS]
+
+
+def _name_causes(meta: Json, resource: ResourceType) -> list[Cause]:
+    name = meta.get("name", "")
+    if not name:
+        return [required("metadata.name", "name or generateName is required")]
+    return [invalid_value("metadata.name", name, why) for why in name_problems(name, resource)]
+
+
+def name_problems(name: str, resource: ResourceType) -> list[str]:
+    if resource.builtin and resource.plural in _LABEL_NAMES | _NAMES_1035:
+        problems = [] if len(name) <= 63 else ["must be no more than 63 bytes"]
+        pattern, text = (_LABEL, LABEL_TEXT) if resource.plural in _LABEL_NAMES else (_DNS1035, DNS1035_TEXT)
+        if "." in name and resource.plural in _LABEL_NAMES:
+            return [*problems, "must not contain dots"]
+        return problems if re.fullmatch(pattern, name) else [*problems, text]
+    problems = [] if len(name) <= MAX_NAME else [f"must be no more than {MAX_NAME} bytes"]
+    return problems if re.fullmatch(_SUBDOMAIN, name) else [*problems, SUBDOMAIN_TEXT]
+
+
+def _label_causes(labels: Mapping[str, str]) -> list[Cause]:
+    found: list[Cause] = []
+    for key, value in labels.items():
+        found += [invalid_value("metadata.labels", key, why) for why in qualified_name_problems(key)]
+        if len(value) > 63:
+            found.append(invalid_value("metadata.labels", value, "must be no more than 63 bytes"))
+        elif not re.fullmatch(_LABEL_VALUE, value):
+            found.append(invalid_value("metadata.labels", value, LABEL_VALUE_TEXT))
+    return found
+
+
+def qualified_name_problems(key: str) -> list[str]:
+    prefix, slash, name = key.partition("/")
+    if not slash:
+        prefix, name = "", key
+    elif "/" in name:
+        return [QUALIFIED_SLASHES_TEXT]
+    problems: list[str] = []
+    if slash and not prefix:
+        problems.append("prefix part must be non-empty")
+    elif slash and not re.fullmatch(_SUBDOMAIN, prefix):
+        problems.append(f"prefix part {SUBDOMAIN_TEXT}")
+    if not name:
+        problems.append("name part must be non-empty")
+    elif len(name) > 63:
+        problems.append("name part must be no more than 63 bytes")
+    if not re.fullmatch(_QUALIFIED, name):
+        problems.append(QUALIFIED_TEXT)
+    return problems
+
+
+def _owner_causes(owners: list[Json]) -> list[Cause]:
+    found: list[Cause] = []
+    for owner in owners:
+        version = owner.get("apiVersion") or ""
+        if not version or version.count("/") > 1:
+            found.append(invalid_value("metadata.ownerReferences.apiVersion", version, "version must not be empty"))
+        found += [
+            invalid_value(f"metadata.ownerReferences.{key}", owner.get(key) or "", "must not be empty")
+            for key in ("kind", "name", "uid")
+            if not owner.get(key)
+        ]
+        if owner.get("kind") == "Event" and version == "v1":
+            text = "/v1, Kind=Event is disallowed from being an owner"
+            found.append(invalid_value("metadata.ownerReferences", owner, text))
+    controllers = [owner for owner in owners if owner.get("controller")]
+    if len(controllers) > 1:
+        names = " and ".join(f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
+        text = f'Only one reference can have Controller set to true. Found "true" in references for {names}'
+        found.append(invalid_value("metadata.ownerReferences", owners, text))
+    return found
+
+
+def _finalizer_causes(finalizers: list[str], *, strict: bool) -> list[Cause]:
+    found: list[Cause] = []
+    for index, name in enumerate(finalizers):
+        found += [invalid_value("metadata.finalizers", name, why) for why in qualified_name_problems(name)]
+        if strict and "/" not in name and name not in STANDARD_FINALIZERS:
+            text = f'Invalid value: "{name}": name is neither a standard finalizer name nor is it fully qualified'
+            found.append(Cause(INVALID, text, f"metadata.finalizers[{index}]"))
+    return found
+
+
+def wrong_name(named: str, url: str) -> ApiError:
+    return bad_request(f"the name of the object ({named}) does not match the name on the URL ({url})")
+
+
+def wrong_namespace() -> ApiError:
+    return bad_request("the namespace of the provided object does not match the namespace sent on the request")

@@ -1,0 +1,286 @@
+"""OpenAPI: what kubectl validates against and explains from.
+
+v3 has one document for each group and version, v2 a single one. Schemas of custom resources are those of their
+definitions; documents are built when first asked for and kept as bytes until a definition changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from virt_kube.api import Json
+from virt_local.apiserver.registry import Registry, ResourceType, Version
+
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json")
+_WRITE_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
+_LIST_PARAMETERS = (
+    "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
+    "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch",
+)  # fmt: skip
+_STRING_MAP = {"type": "object", "additionalProperties": {"type": "string"}}
+_TIME = {"type": "string", "format": "date-time"}
+_OBJECT_META: Json = {
+    "description": "ObjectMeta is metadata that all persisted resources must have, which includes all objects users must create.",
+    "type": "object",
+    "properties": {
+        "annotations": {
+            "description": "Annotations is an unstructured key value map stored with a resource that may be set by external tools.",
+            **_STRING_MAP,
+        },
+        "creationTimestamp": {"description": "When this object was created. Set by the server.", **_TIME},
+        "deletionGracePeriodSeconds": {"type": "integer", "format": "int64"},
+        "deletionTimestamp": {"description": "When deletion was asked for. Set by the server.", **_TIME},
+        "finalizers": {
+            "description": "Must be empty before the object is deleted from the registry.",
+            "type": "array",
+            "items": {"type": "string"},
+        },
+        "generateName": {
+            "description": "A prefix, used by the server to make a unique name when none is given.",
+            "type": "string",
+        },
+        "generation": {"type": "integer", "format": "int64"},
+        "labels": {
+            "description": "Map of string keys and values that can be used to organize and select objects.",
+            **_STRING_MAP,
+        },
+        "managedFields": {"type": "array", "items": {"type": "object"}},
+        "name": {"description": "Name must be unique within a namespace.", "type": "string"},
+        "namespace": {"description": "The space within which each name must be unique.", "type": "string"},
+        "ownerReferences": {
+            "description": "Objects depended on by this one; when all are gone this one is garbage collected.",
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["apiVersion", "kind", "name", "uid"],
+                "properties": {
+                    "apiVersion": {"type": "string"},
+                    "blockOwnerDeletion": {"type": "boolean"},
+                    "controller": {"type": "boolean"},
+                    "kind": {"type": "string"},
+                    "name": {"type": "string"},
+                    "uid": {"type": "string"},
+                },
+            },
+        },
+        "resourceVersion": {"description": "The version of this object as the server knows it.", "type": "string"},
+        "selfLink": {"type": "string"},
+        "uid": {"description": "Unique in time and space. Set by the server.", "type": "string"},
+    },
+}
+_LIST_META: Json = {
+    "type": "object",
+    "properties": {
+        "continue": {"type": "string"},
+        "remainingItemCount": {"type": "integer", "format": "int64"},
+        "resourceVersion": {"type": "string"},
+    },
+}
+_API_VERSION = "APIVersion defines the versioned schema of this representation of an object."
+_KIND = "Kind is a string value representing the REST resource this object represents."
+
+
+class Document(NamedTuple):
+    body: bytes
+    hash: str
+
+
+class OpenApi:
+    """`version` is the server's, shown in the documents."""
+
+    def __init__(self, registry: Registry, version: str) -> None:
+        self._registry = registry
+        self._version = version
+        self._kept: dict[str, Document] = {}
+        self._generation = -1
+
+    def index(self) -> Document:
+        return self._document("", self._index)
+
+    def group_version(self, path: str) -> Document | None:
+        """`path` is `api/v1` or `apis/GROUP/VERSION`."""
+        found = self._group_versions().get(path)
+        return self._document(path, lambda: self._v3(*found)) if found else None
+
+    def v2(self) -> Document:
+        return self._document("v2", self._v2)
+
+    def _document(self, key: str, build: Callable[[], Json]) -> Document:
+        if self._generation != self._registry.generation:
+            self._kept.clear()
+            self._generation = self._registry.generation
+        found = self._kept.get(key)
+        if found is None:
+            body = msgspec.json.encode(build())
+            found = self._kept[key] = Document(body, hashlib.sha256(body).hexdigest().upper())
+        return found
+
+    def _group_versions(self) -> dict[str, tuple[str, str]]:
+        return {
+            f"apis/{group}/{version}" if group else f"api/{version}": (group, version)
+            for group, versions in self._registry.groups().items()
+            for version in versions
+        }
+
+    def _index(self) -> Json:
+        # The hash names the registry's state: building every document to hash it would cost what laziness saves.
+        state = hashlib.sha256(f"{self._version}/{self._registry.fingerprint()}".encode()).hexdigest().upper()
+        return {
+            "paths": {
+                path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={state}"} for path in self._group_versions()
+            }
+        }
+
+    def _served(self, group: str, version: str) -> list[tuple[ResourceType, Version]]:
+        return [
+            (resource, found)
+            for resource in self._registry.all()
+            if resource.group == group and (found := resource.version(version)) is not None
+        ]
+
+    def _v3(self, group: str, version: str) -> Json:
+        schemas: Json = {_META + "ObjectMeta": _OBJECT_META, _META + "ListMeta": _LIST_META}
+        paths: Json = {}
+        for resource, found in self._served(group, version):
+            schemas.update(_schemas(resource, found, "#/components/schemas/"))
+            paths.update(_paths(resource, found, v3=True))
+        return {
+            "openapi": "3.0.0",
+            "info": {"title": "Kubernetes", "version": self._version},
+            "paths": paths,
+            "components": {"schemas": schemas},
+        }
+
+    def _v2(self) -> Json:
+        definitions: Json = {_META + "ObjectMeta": _OBJECT_META, _META + "ListMeta": _LIST_META}
+        paths: Json = {}
+        for group, version in self._group_versions().values():
+            for resource, found in self._served(group, version):
+                definitions.update(_schemas(resource, found, "#/definitions/"))
+                paths.update(_paths(resource, found, v3=False))
+        return {
+            "swagger": "2.0",
+            "info": {"title": "Kubernetes", "version": self._version},
+            "paths": paths,
+            "definitions": definitions,
+            "parameters": {},
+            "securityDefinitions": {"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header"}},
+            "security": [{"BearerToken": []}],
+        }
+
+
+def schema_name(resource: ResourceType, version: Version) -> str:
+    """`io.kubevirt.v1.VirtualMachine`; built-in kinds have the name they have in Kubernetes."""
+    if not resource.builtin:
+        return ".".join([*reversed(resource.group.split(".")), version.name, resource.kind])
+    if resource.group == "apiextensions.k8s.io":
+        return f"io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.{version.name}.{resource.kind}"
+    group = (resource.group or "core").removesuffix(".k8s.io")
+    return f"io.k8s.api.{group}.{version.name}.{resource.kind}"
+
+
+def _kind(resource: ResourceType, version: Version, suffix: str = "") -> Json:
+    return {"group": resource.group, "kind": resource.kind + suffix, "version": version.name}
+
+
+def _schemas(resource: ResourceType, version: Version, refs: str) -> Json:
+    name = schema_name(resource, version)
+    schema = dict(version.schema() or {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+    properties = dict(schema.get("properties") or {})
+    properties["apiVersion"] = {"description": _API_VERSION, "type": "string"}
+    properties["kind"] = {"description": _KIND, "type": "string"}
+    properties["metadata"] = {
+        "description": "Standard object's metadata.",
+        "allOf": [{"$ref": f"{refs}{_META}ObjectMeta"}],
+    }
+    schema["properties"] = properties
+    schema["x-kubernetes-group-version-kind"] = [_kind(resource, version)]
+    listed = {
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "items": {"type": "array", "items": {"$ref": refs + name}},
+            "kind": {"type": "string"},
+            "metadata": {"$ref": f"{refs}{_META}ListMeta"},
+        },
+        "x-kubernetes-group-version-kind": [_kind(resource, version, "List")],
+    }
+    return {name: schema, name + "List": listed}
+
+
+def _paths(resource: ResourceType, version: Version, *, v3: bool) -> Json:
+    base = f"/apis/{resource.group}/{version.name}" if resource.group else f"/api/{version.name}"
+    within = f"{base}/namespaces/{{namespace}}" if resource.namespaced else base
+    collection, one = f"{within}/{resource.plural}", f"{within}/{resource.plural}/{{name}}"
+    operations = _Operations(resource, version, v3=v3)
+    found: Json = {
+        collection: operations.item(
+            {"get": ("list", _LIST_PARAMETERS), "post": ("post", _WRITE_PARAMETERS), "delete": ("deletecollection", ())}
+        ),
+        one: operations.item(
+            {
+                "get": ("get", ()),
+                "put": ("put", _WRITE_PARAMETERS),
+                "patch": ("patch", (*_WRITE_PARAMETERS, "force")),
+                "delete": ("delete", ("dryRun", "gracePeriodSeconds", "propagationPolicy")),
+            }
+        ),
+    }
+    if resource.namespaced:
+        found[f"{base}/{resource.plural}"] = operations.item({"get": ("list", _LIST_PARAMETERS)})
+    if version.status:
+        found[one + "/status"] = operations.item(
+            {"get": ("get", ()), "put": ("put", _WRITE_PARAMETERS), "patch": ("patch", (*_WRITE_PARAMETERS, "force"))}
+        )
+    return found
+
+
+class _Operations(NamedTuple):
+    resource: ResourceType
+    version: Version
+    v3: bool
+
+    def item(self, methods: dict[str, tuple[str, tuple[str, ...]]]) -> Json:
+        return {method: self._operation(action, parameters) for method, (action, parameters) in methods.items()}
+
+    def _operation(self, action: str, parameters: tuple[str, ...]) -> Json:
+        name = schema_name(self.resource, self.version) + ("List" if action == "list" else "")
+        found: Json = {
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": _kind(self.resource, self.version),
+            "parameters": [self._parameter(parameter) for parameter in parameters],
+            "responses": {"200": self._response(name)},
+        }
+        if action == "patch":
+            self._body(found, _PATCH_TYPES, None)
+        elif action in ("post", "put"):
+            self._body(found, ("application/json", "application/yaml"), name)
+        return found
+
+    def _parameter(self, name: str) -> Json:
+        kind = {"type": "string"}
+        if name in ("force", "watch", "allowWatchBookmarks", "sendInitialEvents"):
+            kind = {"type": "boolean"}
+        elif name in ("limit", "timeoutSeconds", "gracePeriodSeconds"):
+            kind = {"type": "integer"}
+        found: Json = {"name": name, "in": "query"}
+        return found | ({"schema": kind} if self.v3 else kind)
+
+    def _response(self, name: str) -> Json:
+        if self.v3:
+            schema = {"$ref": f"#/components/schemas/{name}"}
+            return {"description": "OK", "content": {"application/json": {"schema": schema}}}
+        return {"description": "OK", "schema": {"$ref": f"#/definitions/{name}"}}
+
+    def _body(self, operation: Json, types: tuple[str, ...], name: str | None) -> None:
+        if not self.v3:
+            operation["consumes"] = list(types)
+            return
+        schema = {"$ref": f"#/components/schemas/{name}"} if name else {"type": "object"}
+        operation["requestBody"] = {"content": {media: {"schema": schema} for media in types}}

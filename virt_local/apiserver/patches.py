@@ -1,0 +1,252 @@
+"""The three patches that need no ownership: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge patch.
+
+Pure functions on decoded JSON; the caller hands in an object it owns. Quirks of a real server are kept: `replace` of a
+missing map key adds it, and a pointer may lack its leading slash.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from virt_kube.api import Json
+from virt_local.apiserver.status import bad_request, failure, server_error, unprocessable
+
+MAX_OPERATIONS = 10_000
+
+
+class _Failed(Exception):
+    """An operation does not apply."""
+
+
+def json_patch(obj: Any, operations: Any) -> Any:
+    """The patched object. Raises 422 when an operation fails, 400 when the patch is none, 413 over 10,000 operations."""
+    if not isinstance(operations, list):
+        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    if len(operations) > MAX_OPERATIONS:
+        raise failure(
+            413,
+            "RequestEntityTooLarge",
+            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}",
+        )
+    try:
+        for operation in operations:
+            obj = _apply(obj, operation)
+    except _Failed:
+        raise unprocessable() from None
+    return obj
+
+
+def _apply(obj: Any, operation: Any) -> Any:
+    if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
+        raise _Failed
+    path = _pointer(operation["path"])
+    match operation.get("op"):
+        case "add" if "value" in operation:
+            return _set(obj, path, copy.deepcopy(operation["value"]), insert=True)
+        case "replace" if "value" in operation:
+            return _set(obj, path, copy.deepcopy(operation["value"]), insert=False)
+        case "remove":
+            return _remove(obj, path)
+        case "test":
+            if not same_json(_get(obj, path, missing=None), operation.get("value")):
+                raise _Failed
+            return obj
+        case "move" | "copy" as op if isinstance(operation.get("from"), str):
+            source = _pointer(operation["from"])
+            value = copy.deepcopy(_get(obj, source))
+            if op == "move":
+                obj = _remove(obj, source)
+            return _set(obj, path, value, insert=True)
+    raise _Failed
+
+
+def _pointer(text: str) -> list[str]:
+    if not text:
+        return []
+    return [part.replace("~1", "/").replace("~0", "~") for part in text.removeprefix("/").split("/")]
+
+
+_RAISE: Any = object()
+
+
+def _get(obj: Any, path: list[str], *, missing: Any = _RAISE) -> Any:
+    for number, step in enumerate(path):
+        try:
+            obj = obj[_index(step, len(obj) - 1)] if isinstance(obj, list) else obj[step]
+        except (KeyError, TypeError):
+            if missing is not _RAISE and isinstance(obj, dict) and number == len(path) - 1:
+                return missing
+            raise _Failed from None
+    return obj
+
+
+def _index(step: str, last: int) -> int:
+    if not step.removeprefix("-").isdecimal():
+        raise _Failed
+    index = int(step)
+    if index < 0:
+        index += last + 1
+    if not 0 <= index <= last:
+        raise _Failed
+    return index
+
+
+def _set(obj: Any, path: list[str], value: Any, *, insert: bool) -> Any:
+    if not path:
+        return value
+    parent, step = _get(obj, path[:-1]), path[-1]
+    if isinstance(parent, dict):
+        parent[step] = value
+    elif isinstance(parent, list) and insert:
+        parent.insert(len(parent) if step == "-" else _index(step, len(parent)), value)
+    elif isinstance(parent, list):
+        parent[_index(step, len(parent) - 1)] = value
+    else:
+        raise _Failed
+    return obj
+
+
+def _remove(obj: Any, path: list[str]) -> Any:
+    if not path:
+        raise _Failed
+    parent, step = _get(obj, path[:-1]), path[-1]
+    if isinstance(parent, dict) and step in parent:
+        del parent[step]
+    elif isinstance(parent, list):
+        del parent[_index(step, len(parent) - 1)]
+    else:
+        raise _Failed
+    return obj
+
+
+def same_json(left: Any, right: Any) -> bool:
+    """JSON equality: unlike Python's, true is not 1."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same_json(value, right[key]) for key, value in left.items())
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same_json, left, right))
+    return bool(left == right)
+
+
+def merge_patch(obj: Any, patch: Any) -> Any:
+    """RFC 7386: null removes, maps merge, everything else replaces."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    target = obj if isinstance(obj, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        else:
+            target[key] = merge_patch(target.get(key), value)
+    return target
+
+
+# Lists of maps that merge by a key, and lists of scalars that merge as sets, by dotted path below the object; `*` is a
+# list element. From the patchMergeKey/patchStrategy tags of k8s.io/api.
+MERGE_KEYS: Mapping[str, str] = {
+    "metadata.ownerReferences": "uid",
+    "status.conditions": "type",
+    "status.addresses": "type",
+    "spec.ports": "port",
+    "spec.taints": "key",
+    "spec.containers": "name",
+    "spec.initContainers": "name",
+    "spec.ephemeralContainers": "name",
+    "spec.volumes": "name",
+    "spec.imagePullSecrets": "name",
+    "spec.hostAliases": "ip",
+    "spec.topologySpreadConstraints": "topologyKey",
+    "spec.resourceClaims": "name",
+    "spec.containers.*.env": "name",
+    "spec.containers.*.ports": "containerPort",
+    "spec.containers.*.volumeMounts": "mountPath",
+    "spec.containers.*.volumeDevices": "devicePath",
+    "spec.initContainers.*.env": "name",
+    "spec.initContainers.*.ports": "containerPort",
+    "spec.initContainers.*.volumeMounts": "mountPath",
+    "spec.initContainers.*.volumeDevices": "devicePath",
+    "secrets": "name",
+}
+MERGE_SETS = frozenset({"metadata.finalizers", "spec.podCIDRs"})
+
+
+def strategic_patch(obj: Json, patch: Any) -> Json:
+    """Kubernetes' own merge: lists with a merge key merge by element; `$patch`, `$retainKeys`, `$deleteFromPrimitiveList`,
+    `$setElementOrder` as in k8s.io/apimachinery/pkg/util/strategicpatch. Raises 400 or 500 for a broken patch."""
+    if not isinstance(patch, dict):
+        raise bad_request("cannot unmarshal patch into a map: a strategic merge patch is an object")
+    return _merge_map(obj, patch, "")
+
+
+def _merge_map(target: Json, patch: Json, path: str) -> Json:
+    directive = patch.get("$patch")
+    if directive == "replace":
+        return {key: copy.deepcopy(value) for key, value in patch.items() if key != "$patch"}
+    if directive == "delete":
+        return {}
+    if directive not in (None, "merge"):
+        raise server_error(f"unable to parse the patch directive: unknown patch type: {directive}")
+    if (retained := patch.get("$retainKeys")) is not None:
+        for key in [key for key in target if key not in retained]:
+            del target[key]
+    for key, value in patch.items():
+        if not key.startswith("$"):
+            _merge_field(target, key, value, f"{path}.{key}" if path else key)
+    for key, value in patch.items():
+        if key.startswith("$deleteFromPrimitiveList/"):
+            field = key.partition("/")[2]
+            target[field] = [item for item in target.get(field, []) if item not in value]
+    for key, order in patch.items():
+        if key.startswith("$setElementOrder/"):
+            _order(target, key.partition("/")[2], order, path)
+    return target
+
+
+def _merge_field(target: Json, key: str, value: Any, path: str) -> None:
+    current = target.get(key)
+    if value is None:
+        target.pop(key, None)
+    elif isinstance(value, dict):
+        target[key] = _merge_map(current if isinstance(current, dict) else {}, value, path)
+    elif isinstance(value, list) and path in MERGE_KEYS:
+        target[key] = _merge_list(current if isinstance(current, list) else [], value, MERGE_KEYS[path], path)
+    elif isinstance(value, list) and path in MERGE_SETS:
+        target[key] = list(dict.fromkeys([*(current or []), *value]))
+    else:
+        target[key] = copy.deepcopy(value)
+
+
+def _merge_list(target: list[Any], patch: list[Any], merge_key: str, path: str) -> list[Any]:
+    if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
+        return [copy.deepcopy(item) for item in patch if item.get("$patch") != "replace"]
+    for item in patch:
+        if not isinstance(item, dict) or merge_key not in item:
+            raise server_error(f"map: {item} does not contain declared merge key: {merge_key}")
+        found = next((i for i, old in enumerate(target) if old.get(merge_key) == item[merge_key]), None)
+        if item.get("$patch") == "delete":
+            target = [old for old in target if old.get(merge_key) != item[merge_key]]
+        elif found is None:
+            target.append(_merge_map({}, item, path + ".*"))
+        else:
+            target[found] = _merge_map(target[found], item, path + ".*")
+    return target
+
+
+def _order(target: Json, field: str, order: list[Any], path: str) -> None:
+    items = target.get(field)
+    if not isinstance(items, list):
+        return
+    merge_key = MERGE_KEYS.get(f"{path}.{field}" if path else field)
+
+    def identity(item: Any) -> Any:
+        return item.get(merge_key) if merge_key and isinstance(item, dict) else item
+
+    wanted = [identity(item) for item in order]
+    position = {id(item): wanted.index(identity(item)) for item in items if identity(item) in wanted}
+    ordered = iter(sorted((item for item in items if id(item) in position), key=lambda item: position[id(item)]))
+    # Elements the patch does not know keep their place.
+    target[field] = [next(ordered) if id(item) in position else item for item in items]

@@ -1,0 +1,100 @@
+"""The server without HTTP: every verb on every resource, for a known user. HTTP and in-process requests meet here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from virt_kube.admission import Admission, UserInfo
+from virt_kube.api import Json, PatchKind
+from virt_local.apiserver import reads, scale
+from virt_local.apiserver.authz import Authorizer
+from virt_local.apiserver.call import Answer, Call, Params
+from virt_local.apiserver.deletes import Deleter, DeleteOptions
+from virt_local.apiserver.reads import Page, Selection
+from virt_local.apiserver.registry import Registry, ResourceType, Version
+from virt_local.apiserver.routing import Route
+from virt_local.apiserver.schemas import Schemas
+from virt_local.apiserver.services import ServiceAllocator
+from virt_local.apiserver.status import method_not_allowed, no_such_resource, not_found
+from virt_local.apiserver.watches import Event, Session, WatchOptions
+from virt_local.apiserver.writes import Writer
+from virt_local.store import Record, Store
+
+
+class Pipeline:
+    def __init__(self, store: Store, registry: Registry, admission: Admission | None, authorizer: Authorizer) -> None:
+        self.store = store
+        self.registry = registry
+        self.authorizer = authorizer
+        self.schemas = Schemas()
+        self._writer = Writer(store, self.schemas, ServiceAllocator(store), admission)
+        self._deleter = Deleter(store, admission)
+
+    def call(self, user: UserInfo, route: Route) -> Call:
+        """The call a route means, permitted for the user. Raises 403, 404, 405."""
+        self.authorizer.require(user, route.attributes)
+        found = self.registry.find(route.group, route.version, route.plural)
+        if found is None:
+            raise no_such_resource()
+        resource, version = found
+        self._require_path(route, resource, version)
+        namespace = route.namespace if resource.namespaced else ""
+        call = Call(user, resource, version, namespace, route.name, route.subresource)
+        if version.warning:
+            call.warnings.append(version.warning)
+        return call
+
+    def _require_path(self, route: Route, resource: ResourceType, version: Version) -> None:
+        if resource.namespaced and not route.namespace and (route.name or route.verb not in ("list", "watch")):
+            raise no_such_resource()
+        if not resource.namespaced and route.namespace and route.group + route.plural != "namespaces":
+            raise no_such_resource()
+        if route.subresource and (route.deeper or not _has_subresource(resource, version, route.subresource)):
+            if resource.builtin:
+                raise no_such_resource()
+            raise not_found(resource.group, resource.plural, route.name)
+        allowed = resource.verbs
+        if route.subresource:
+            allowed = ("update",) if route.subresource == "finalize" else ("get", "update", "patch")
+        if route.verb not in allowed or (route.verb == "create" and route.name):
+            raise method_not_allowed()
+
+    def get(self, call: Call, params: Params) -> Record:
+        record = reads.get(self.store, call, params)
+        if call.subresource == "scale":
+            return scale.read(call, record)
+        return record
+
+    async def page(self, call: Call, params: Params) -> Page:
+        return await reads.page(self.store, call, params, reads.selection(call, params))
+
+    async def create(self, call: Call, obj: Json, duplicates: list[str]) -> Answer:
+        return await self._writer.create(call, obj, duplicates)
+
+    async def update(self, call: Call, obj: Json, duplicates: list[str]) -> Answer:
+        if call.subresource == "scale":
+            return await scale.update(self._writer, call, obj)
+        return await self._writer.update(call, obj, duplicates)
+
+    async def patch(self, call: Call, kind: PatchKind, patch: Any) -> Answer:
+        if call.subresource == "scale":
+            return await scale.patch(self._writer, call, kind, patch)
+        return await self._writer.patch(call, kind, patch)
+
+    async def delete(self, call: Call, options: DeleteOptions) -> Answer:
+        return await self._deleter.delete(call, options)
+
+    async def delete_collection(self, call: Call, params: Params, options: DeleteOptions) -> Answer:
+        return await self._deleter.delete_collection(call, await self.page(call, params), options)
+
+    def watch(self, call: Call, chosen: Selection, options: WatchOptions) -> AsyncIterator[list[Event]]:
+        return Session(self.store, call, chosen, options).events()
+
+
+def _has_subresource(resource: ResourceType, version: Version, name: str) -> bool:
+    if name == "status":
+        return version.status
+    if name == "scale":
+        return version.scale is not None
+    return name in resource.subresources

@@ -1,0 +1,110 @@
+"""Stored bytes and served bytes: objects are stored at one version and served at the one asked for.
+
+Stored JSON always begins with apiVersion and kind, so that another version (or none, inside typed lists) is a matter of
+replacing a prefix; only the two Event groups differ in their fields and need decoding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from virt_kube.api import Json
+from virt_local.apiserver.registry import ResourceType, Version
+
+# core/v1 Event field -> events.k8s.io/v1 field.
+_EVENT_NAMES = {
+    "involvedObject": "regarding",
+    "message": "note",
+    "source": "deprecatedSource",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+    "reportingComponent": "reportingController",
+}
+_EVENT_NAMES_BACK = {new: old for old, new in _EVENT_NAMES.items()}
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    labels: dict[str, str] = {}
+    deletion_timestamp: str | None = None
+
+
+class _Partial(msgspec.Struct):
+    metadata: _Meta
+
+
+_partial = msgspec.json.Decoder(_Partial)
+
+
+def encode(obj: Json, resource: ResourceType) -> bytes:
+    """The bytes to store."""
+    return _encode(obj, resource.api_version(resource.storage), resource.kind)
+
+
+def _encode(obj: Json, api_version: str, kind: str) -> bytes:
+    ordered = {"apiVersion": api_version, "kind": kind, "metadata": obj.get("metadata", {})}
+    ordered.update((key, value) for key, value in obj.items() if key not in ordered)
+    return msgspec.json.encode(ordered)
+
+
+def decode(value: bytes) -> Json:
+    found: Json = msgspec.json.decode(value)
+    return found
+
+
+def meta(value: bytes) -> _Meta:
+    """Labels and identity, without decoding the rest."""
+    return _partial.decode(value).metadata
+
+
+def _prefix(api_version: str, kind: str) -> bytes:
+    return f'{{"apiVersion":"{api_version}","kind":"{kind}",'.encode()
+
+
+def served(value: bytes, resource: ResourceType, version: Version) -> bytes:
+    """A stored object as one version of one resource shows it."""
+    if resource.view_of:
+        return _encode(from_storage(decode(value), resource), resource.api_version(version), resource.kind)
+    if version.storage:
+        return value
+    stored = _prefix(resource.api_version(resource.storage), resource.kind)
+    return _prefix(resource.api_version(version), resource.kind) + value.removeprefix(stored)
+
+
+def list_item(value: bytes, resource: ResourceType, version: Version) -> bytes:
+    """As `served`; items of built-in lists carry no apiVersion and kind."""
+    found = served(value, resource, version)
+    if not resource.builtin:
+        return found
+    return b"{" + found.removeprefix(_prefix(resource.api_version(version), resource.kind))
+
+
+def to_storage(obj: Json, resource: ResourceType) -> Json:
+    """A decoded object of any version, renamed to the stored one."""
+    if resource.view_of:
+        obj = _event(obj, _EVENT_NAMES_BACK)
+    obj["apiVersion"] = "v1" if resource.view_of else resource.api_version(resource.storage)
+    obj["kind"] = resource.kind
+    return obj
+
+
+def from_storage(obj: Json, resource: ResourceType) -> Json:
+    """A decoded stored object in the fields of the resource that views it."""
+    return _event(obj, _EVENT_NAMES) if resource.view_of else obj
+
+
+def _event(obj: Json, names: dict[str, str]) -> Json:
+    return {names.get(key, key): value for key, value in obj.items()}
+
+
+def with_revision(value: bytes, rev: int) -> bytes:
+    """The same object, saying another resourceVersion."""
+    obj: dict[str, Any] = decode(value)
+    obj["metadata"]["resourceVersion"] = str(rev)
+    return msgspec.json.encode(obj)

@@ -1,0 +1,74 @@
+"""From method and path to what is asked, before anything is looked up. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from virt_local.apiserver.authz import Attributes
+from virt_local.apiserver.call import flag
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+# /namespaces/NAME/status is the namespace's own, not a resource in it.
+_NAMESPACE_PARTS = frozenset({"status", "finalize"})
+
+
+class Route(NamedTuple):
+    """A request for a resource. `verb` is Kubernetes' word; `deeper` is what follows the subresource, if anything."""
+
+    verb: str
+    group: str
+    version: str
+    plural: str
+    namespace: str
+    name: str
+    subresource: str
+    deeper: tuple[str, ...] = ()
+    named_watch: bool = False
+
+    @property
+    def attributes(self) -> Attributes:
+        return Attributes(
+            self.verb, self.group, self.plural, self.subresource, self.namespace, self.name, version=self.version
+        )
+
+
+def split(raw_path: str) -> list[str]:
+    """Path segments, each unquoted by itself: an escaped slash belongs to a name."""
+    return [unquote(part) for part in raw_path.strip("/").split("/")]
+
+
+def resource_route(method: str, parts: list[str], query: Mapping[str, str]) -> Route | None:
+    """None when the path is not below a group and version, or has an empty segment."""
+    if not parts or "" in parts[1:]:
+        return None
+    if parts[0] == "api" and len(parts) > 2:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) > 3:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return None
+    old_watch = rest[0] == "watch" and len(rest) > 1
+    if old_watch:
+        rest = rest[1:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and not (group == "" and rest[2] in _NAMESPACE_PARTS):
+        namespace, rest = rest[1], rest[2:]
+    plural, name, subresource, *deeper = [*rest, "", ""][: max(len(rest), 3)]
+    if old_watch and name:
+        verb = "watch"
+    else:
+        verb = _verb(method, bool(name), watching=old_watch or flag(query, "watch"))
+    if group == "" and plural == "namespaces" and name:
+        namespace = name
+    return Route(verb, group, version, plural, namespace, name, subresource, tuple(deeper), old_watch and bool(name))
+
+
+def _verb(method: str, named: bool, *, watching: bool) -> str:
+    match method:
+        case "GET" | "HEAD":
+            return "get" if named else "watch" if watching else "list"
+        case "DELETE":
+            return "delete" if named else "deletecollection"
+    return _VERBS.get(method, method.lower())

@@ -1,0 +1,54 @@
+"""Structural schemas at work: prune, default and check an object of a custom resource, all in one walk.
+
+Walkers are compiled when a kind is first written and kept until its definition changes.
+"""
+
+from __future__ import annotations
+
+from virt_kube.api import Json
+from virt_local.apiserver.call import Call
+from virt_local.apiserver.registry import ResourceType, Version
+from virt_local.apiserver.status import bad_request
+from virt_types.errors import Cause
+from virt_types.structural import Walker, compile_schema
+
+
+class Schemas:
+    def __init__(self) -> None:
+        self._walkers: dict[tuple[str, str, str], Walker | None] = {}
+
+    def forget(self, crd: str) -> None:
+        """The definition changed or is gone."""
+        for key in [key for key in self._walkers if f"{key[1]}.{key[0]}" == crd]:
+            del self._walkers[key]
+
+    def apply(self, call: Call, obj: Json, duplicates: list[str]) -> list[Cause]:
+        """Prune and default in place; returns what is wrong.
+
+        Unknown and duplicate fields become warnings, or a 400 with all of them when validation is Strict.
+        """
+        walker = self._walker(call.resource, call.version)
+        unknown: list[str] = []
+        found: list[Cause] = []
+        if walker is not None:
+            result = walker(obj, defaults=True, prune=True)
+            found, unknown = list(result.causes), list(result.unknown)
+        problems = [f'duplicate field "{path}"' for path in duplicates]
+        problems += [f'unknown field "{path}"' for path in unknown]
+        if problems and call.field_validation == "Strict":
+            raise bad_request("strict decoding error: " + ", ".join(problems))
+        if call.field_validation == "Warn":
+            call.warnings.extend(problems)
+        return found
+
+    def recheck(self, resource: ResourceType, version: Version, obj: Json) -> list[Cause]:
+        """After admission changed the object: same walk, nothing said about what is pruned."""
+        walker = self._walker(resource, version)
+        return [] if walker is None else list(walker(obj, defaults=True, prune=True).causes)
+
+    def _walker(self, resource: ResourceType, version: Version) -> Walker | None:
+        key = (resource.group, resource.plural, version.name)
+        if key not in self._walkers:
+            schema = version.schema()
+            self._walkers[key] = compile_schema(schema) if schema else None
+        return self._walkers[key]

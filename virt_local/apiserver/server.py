@@ -1,0 +1,131 @@
+"""The API server as the supervisor holds it: wired together, started, stopped.
+
+`virt_local/cli.py` runs it inside `virtctl local up`, `__main__.py` alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+
+from aiohttp import web
+
+from virt_kube.admission import Admission, UserInfo
+from virt_kube.api import Json
+from virt_local.apiserver import crds
+from virt_local.apiserver.authn import AUTHENTICATED, Authenticator
+from virt_local.apiserver.authz import Authorizer
+from virt_local.apiserver.builtins import BUILTINS, CRD, FIRST_NAMESPACES, NAMESPACE
+from virt_local.apiserver.call import Call
+from virt_local.apiserver.discovery import Discovery
+from virt_local.apiserver.documents import GIT_VERSION, Documents
+from virt_local.apiserver.http import HttpFace
+from virt_local.apiserver.openapi import OpenApi
+from virt_local.apiserver.pipeline import Pipeline
+from virt_local.apiserver.proxy import SubresourceBackend
+from virt_local.apiserver.registry import Registry
+from virt_local.apiserver.reviews import Reviews
+from virt_local.inprocess import InProcessClient
+from virt_local.store import Change, Store
+
+log = logging.getLogger("virt_local.apiserver")
+
+SYSTEM = UserInfo("system:apiserver", ("system:masters", AUTHENTICATED))
+MAX_HEADER = 16 * 1024  # bytes of one header field, and of the request line
+STOP_GRACE = 2.0  # seconds open watches have to end
+
+
+class ApiServer:
+    """Call `bootstrap` before the first request, `start` to listen, `stop` in the end. The store stays the caller's."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        admission: Admission | None = None,
+        subresources: SubresourceBackend | None = None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        self.store = store
+        self.registry = Registry(BUILTINS)
+        authorizer = Authorizer()
+        self._pipeline = Pipeline(store, self.registry, admission, authorizer)
+        self._subresources = subresources
+        documents = Documents(
+            Discovery(self.registry, subresources=subresources is not None),
+            OpenApi(self.registry, GIT_VERSION),
+            lambda: not store.closed,
+        )
+        face = HttpFace(self._pipeline, documents, authenticator or Authenticator(), Reviews(authorizer), subresources)
+        self.app = web.Application()
+        self.app.router.add_route("*", "/{path:.*}", face.handle)
+        self._runner: web.AppRunner | None = None
+        for _, record in store.list(CRD.stored_as):
+            self._define(record.value)
+        store.subscribe(CRD.stored_as, self._definition_changed)
+
+    def client(self, user: UserInfo = SYSTEM) -> InProcessClient:
+        """A KubeClient through the same pipeline, without HTTP."""
+        return InProcessClient(self._pipeline, user)
+
+    async def bootstrap(self, definitions: list[Json]) -> None:
+        """Make sure the first namespaces and these CustomResourceDefinitions are there, as this version has them."""
+        for name in FIRST_NAMESPACES:
+            await self._ensure(Call(SYSTEM, NAMESPACE, NAMESPACE.storage, ""), {"metadata": {"name": name}})
+        for definition in definitions:
+            await self._ensure(Call(SYSTEM, CRD, CRD.storage, ""), definition)
+
+    async def _ensure(self, call: Call, obj: Json) -> None:
+        call.name = obj["metadata"]["name"]
+        if self.store.get(call.key) is None:
+            await self._pipeline.create(call, obj, [])
+        elif call.resource is CRD:
+            await self._pipeline.update(call, obj, [])
+
+    async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> int:
+        """Listen; returns the port (of use when 0 was asked for). Raises OSError when the address is taken."""
+        runner = web.AppRunner(
+            self.app,
+            handler_cancellation=True,  # a watch whose client went away must not wait for the next event
+            access_log=None,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
+            shutdown_timeout=STOP_GRACE,
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, host, port, ssl_context=ssl_context)
+        try:
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        found: int = runner.addresses[0][1]
+        log.info("api server listens host=%s port=%d", host, found)
+        return found
+
+    async def stop(self) -> None:
+        """Stop listening and end open streams; the store is left to its owner."""
+        self.store.end_watches()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._subresources is not None:
+            await self._subresources.close()
+
+    def _definition_changed(self, change: Change) -> None:
+        self._pipeline.schemas.forget(change.key.name)
+        if change.deleted:
+            self.registry.drop_crd(change.key.name)
+        else:
+            self._define(change.value)
+
+    def _define(self, value: bytes) -> None:
+        resource = crds.resource_type(value, lambda: None)
+        key = Call(SYSTEM, CRD, CRD.storage, "", resource.crd).key
+
+        def stored() -> bytes | None:
+            record = self.store.get(key)
+            return record.value if record else None
+
+        self.registry.put(crds.resource_type(value, stored))

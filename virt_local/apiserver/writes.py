@@ -1,0 +1,394 @@
+"""create, update and patch: everything a body goes through between decoding and the store.
+
+legacy spelling -> identity -> schema walk -> metadata and kind rules -> admission -> checks -> guarded store write.
+A write that loses a race is done again on the newer object, unless its body named a resourceVersion.
+"""
+
+from __future__ import annotations
+
+import copy
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from virt_kube.admission import Admission, AdmissionRequest, Operation
+from virt_kube.api import ApiError, Json, PatchKind
+from virt_local.apiserver import metadata, patches, represent, rules
+from virt_local.apiserver.builtins import NAMESPACE, SERVICE
+from virt_local.apiserver.call import Answer, Call
+from virt_local.apiserver.reads import parse_version
+from virt_local.apiserver.schemas import Schemas
+from virt_local.apiserver.services import ServiceAllocator
+from virt_local.apiserver.status import (
+    MODIFIED,
+    already_exists,
+    bad_request,
+    conflict,
+    failure,
+    forbidden,
+    invalid,
+    invalid_value,
+    not_found,
+    server_error,
+)
+from virt_local.errors import WriteFailed, WrongRevision
+from virt_local.store import Key, Record, Store
+from virt_types.errors import Cause
+
+RETRIES = 10  # races lost before a writer without a resourceVersion is told so
+_UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
+_LEGACY_GROUP = "kubevirt.io"
+
+Change = Callable[[Json], Json]
+
+
+class Writer:
+    def __init__(
+        self, store: Store, schemas: Schemas, services: ServiceAllocator, admission: Admission | None = None
+    ) -> None:
+        self._store = store
+        self._schemas = schemas
+        self._services = services
+        self._admission = admission
+
+    async def create(self, call: Call, obj: Json, duplicates: Sequence[str] = ()) -> Answer:
+        obj = _incoming(call, obj, patched=False)
+        meta = metadata.require_shape(obj, call.resource, call.version.name)
+        if meta.get("namespace") not in (None, "", call.namespace):
+            raise metadata.wrong_namespace()
+        self._require_namespace(call, meta.get("name", ""))
+        causes = self._schemas.apply(call, obj, list(duplicates))
+        meta = obj["metadata"]
+        metadata.begin(meta, call.namespace, generation=call.resource.counts_generation)
+        call.name = meta.get("name", "")
+        if call.resource.builtin:
+            rules.prepare(call.resource, obj, None)
+        if call.version.status and not call.resource.builtin:
+            obj.pop("status", None)
+            self._schemas.recheck(call.resource, call.version, obj)
+        self._require_valid(call, obj, None, causes)
+        obj = await self._admit("CREATE", call, obj, None)
+        with self._allocated(call, obj, None):
+            return await self._insert(call, obj)
+
+    async def _insert(self, call: Call, obj: Json) -> Answer:
+        existing = self._store.get(call.key)
+        if existing is not None:
+            deleting = represent.meta(existing.value).deletion_timestamp is not None
+            raise already_exists(call.resource.group, call.resource.plural, call.name, deleting=deleting)
+        if call.dry_run:
+            return self._answer(call, 201, represent.encode(obj, call.resource))
+        try:
+            record = await self._put(call.key, 0, obj, call)
+        except WrongRevision:
+            raise already_exists(call.resource.group, call.resource.plural, call.name) from None
+        return self._answer(call, 201, record.value)
+
+    async def update(self, call: Call, obj: Json, duplicates: Sequence[str] = ()) -> Answer:
+        """PUT. Kinds that allow it are created when absent."""
+        if self._store.get(call.key) is None:
+            if call.resource.creates_on_update and not call.subresource:
+                return await self.create(call, obj, duplicates)
+            raise call.not_found()
+        obj = _incoming(call, obj, patched=False)
+        meta = metadata.require_shape(obj, call.resource, call.version.name)
+        self._require_url(call, meta)
+        causes = self._schemas.apply(call, obj, list(duplicates))
+        self._require_revision(call, obj["metadata"])
+        uid = obj["metadata"].get("uid")
+
+        def replacement(old: Json) -> Json:
+            if uid and uid != old["metadata"]["uid"]:
+                path = "/".join(part for part in call.key if part)
+                text = (
+                    f"StorageError: invalid object, Code: 4, Key: /registry/{path}, ResourceVersion: 0, "
+                    f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, "
+                    f"UID in object meta: {old['metadata']['uid']}"
+                )
+                raise conflict(call.resource.group, call.resource.plural, call.name, text)
+            return copy.deepcopy(obj)
+
+        return await self.change(call, replacement, causes=causes)
+
+    async def patch(self, call: Call, kind: PatchKind, patch: Any) -> Answer:
+        def patched(old: Json) -> Json:
+            seen = represent.from_storage(old, call.resource)
+            seen["apiVersion"] = call.api_version
+            new = _apply_patch(kind, seen, patch)
+            if not isinstance(new, dict):
+                raise bad_request("a patch must leave an object")
+            new = _incoming(call, new, patched=True)
+            meta = metadata.require_shape(new, call.resource, call.version.name)
+            self._require_url(call, meta)
+            if not call.resource.builtin:
+                self._require_revision(call, meta)
+            return new
+
+        return await self.change(call, patched, walk=True)
+
+    async def change(self, call: Call, make: Change, *, causes: Sequence[Cause] = (), walk: bool = False) -> Answer:
+        """Replace the object by `make(a copy of it)`, as often as races demand.
+
+        With `walk`, what `make` returns goes through the schema; otherwise `causes` says what the schema found.
+        """
+        said = list(call.warnings)
+        for _ in range(RETRIES):
+            call.warnings[:] = said
+            record = self._store.get(call.key)
+            if record is None:
+                raise call.not_found()
+            old = represent.decode(record.value)
+            new = make(represent.decode(record.value))
+            found = self._schemas.apply(call, new, []) if walk else list(causes)
+            _merge_untouched(call, new, old)
+            given = new["metadata"].get("resourceVersion") or str(record.rev)
+            if call.resource.builtin and given == "0":
+                given = str(record.rev)
+            if given != str(record.rev):
+                raise conflict(call.resource.group, call.resource.plural, call.name, MODIFIED)
+            try:
+                return await self._replace(call, record, old, new, found)
+            except WrongRevision:
+                continue
+        raise conflict(call.resource.group, call.resource.plural, call.name, MODIFIED)
+
+    async def _replace(self, call: Call, record: Record, old: Json, new: Json, causes: list[Cause]) -> Answer:
+        meta, old_meta = new["metadata"], old["metadata"]
+        touched = meta.get("deletionTimestamp") != old_meta.get("deletionTimestamp") and old_meta.get(
+            "deletionTimestamp"
+        )
+        metadata.carry_over(meta, old_meta)
+        meta["resourceVersion"] = str(record.rev)
+        if call.resource.builtin and not call.subresource:
+            rules.prepare(call.resource, new, old)
+        causes += metadata.update_causes(meta, old_meta)
+        self._require_valid(call, new, old, causes)
+        new = await self._admit("UPDATE", call, new, old)
+        with self._allocated(call, new, old):
+            new["metadata"]["resourceVersion"] = str(record.rev)
+            if call.resource.counts_generation and _counts(call, new, old):
+                new["metadata"]["generation"] = old_meta.get("generation", 0) + 1
+            _drop_empty(new["metadata"])
+            unchanged = new == old and patches.same_json(new, old)
+            if unchanged and not (touched and meta.get("deletionTimestamp")):
+                return self._answer(call, 200, record.value)
+            if call.dry_run:
+                return self._answer(call, 200, represent.encode(new, call.resource))
+            if finished(new):
+                answer = represent.encode(new, call.resource)
+                await self._put(call.key, record.rev, new, call, delete=True)
+                return self._answer(call, 200, answer)
+            stored = await self._put(call.key, record.rev, new, call)
+        return self._answer(call, 200, stored.value)
+
+    async def _put(self, key: Key, expected: int, obj: Json, call: Call, *, delete: bool = False) -> Record:
+        return await put_object(self._store, key, expected, obj, call, delete=delete)
+
+    def _answer(self, call: Call, code: int, value: bytes) -> Answer:
+        return Answer(code, represent.served(value, call.resource, call.version))
+
+    def _require_namespace(self, call: Call, name: str) -> None:
+        if not call.resource.namespaced:
+            return
+        record = self._store.get(Key(NAMESPACE.stored_as, "", call.namespace))
+        if record is None:
+            raise not_found("", "namespaces", call.namespace)
+        if represent.meta(record.value).deletion_timestamp:
+            why = f"unable to create new content in namespace {call.namespace} because it is being terminated"
+            error = forbidden(call.resource.group, call.resource.plural, name, why)
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {call.namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            error.status["details"]["causes"] = [cause]
+            raise error
+
+    def _require_url(self, call: Call, meta: Json) -> None:
+        """The body is the object of the path; what it omits is taken from there."""
+        name = meta.setdefault("name", "")
+        if not name and call.resource.builtin and call.resource.kind != "Scale":
+            raise bad_request(
+                f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
+            )
+        if name != call.name:
+            raise metadata.wrong_name(name, call.name)
+        if meta.get("namespace") not in (None, "", call.namespace):
+            raise metadata.wrong_namespace()
+
+    def _require_revision(self, call: Call, meta: Json) -> None:
+        version = meta.get("resourceVersion") or ""
+        if version and parse_version(version) is None:
+            raise server_error(f'strconv.ParseUint: parsing "{version}": invalid syntax')
+        strict = not call.resource.builtin or (call.resource.group, call.resource.plural) in _UNCONDITIONAL_FORBIDDEN
+        if strict and version in ("", "0"):
+            cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+            raise invalid(call.resource.group, call.resource.plural, call.name, [cause])
+
+    def _require_valid(self, call: Call, obj: Json, old: Json | None, causes: list[Cause]) -> None:
+        meta = obj["metadata"]
+        found = [*metadata.causes(meta, call.resource), *causes]
+        if call.resource.builtin:
+            found += rules.causes(call.resource, obj, old)
+        if found:
+            raise invalid(call.resource.group, call.resource.kind, meta.get("name", ""), found)
+        if not call.resource.builtin:
+            call.warnings += [
+                f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name including a path (/) to avoid '
+                "accidental conflicts with other finalizer writers"
+                for name in metadata.unqualified_finalizers(meta)
+            ]
+
+    async def _admit(self, operation: Operation, call: Call, obj: Json, old: Json | None) -> Json:
+        to_storage = represent.to_storage(obj, call.resource)
+        if self._admission is None:
+            return to_storage
+        before = copy.deepcopy(to_storage)
+        result = await self._admission.admit(admission_request(operation, call, to_storage, old))
+        call.warnings += result.warnings
+        admitted = result.obj if result.obj is not None else to_storage
+        if admitted != before and not call.resource.builtin:
+            causes = self._schemas.recheck(call.resource, call.resource.storage, admitted)
+            self._require_valid(call, admitted, old, causes)
+        return admitted
+
+    def _allocated(self, call: Call, obj: Json, old: Json | None) -> contextlib.AbstractContextManager[None]:
+        if call.resource.stored_as == SERVICE.stored_as and not call.subresource:
+            return self._services.allocate(obj, old)
+        return contextlib.nullcontext()
+
+
+async def put_object(store: Store, key: Key, expected: int, obj: Json, call: Call, *, delete: bool = False) -> Record:
+    """Store the object with its new revision in it; a store that can't write is a 500 that says why."""
+    _drop_empty(obj["metadata"])
+
+    def build(rev: int) -> bytes:
+        obj["metadata"]["resourceVersion"] = str(rev)
+        return represent.encode(obj, call.resource)
+
+    try:
+        return await store.put(key, expected, build, delete=delete)
+    except WriteFailed as error:
+        raise failure(500, "InternalError", f"Internal error occurred: {error.message}", {}) from error
+
+
+def admission_request(operation: Operation, call: Call, obj: Json | None, old: Json | None) -> AdmissionRequest:
+    resource = call.resource
+    return AdmissionRequest(
+        operation,
+        resource.group,
+        resource.storage.name,
+        resource.plural,
+        resource.kind,
+        call.namespace,
+        call.name,
+        call.subresource,
+        obj,
+        old,
+        call.user,
+        call.dry_run,
+    )
+
+
+def finished(obj: Json) -> bool:
+    """Deletion was asked for and nobody holds the object any longer."""
+    meta = obj["metadata"]
+    if not meta.get("deletionTimestamp") or meta.get("finalizers"):
+        return False
+    return obj.get("kind") != "Namespace" or not (obj.get("spec") or {}).get("finalizers")
+
+
+def _incoming(call: Call, obj: Json, *, patched: bool) -> Json:
+    """The body with today's spellings, proved to be of the kind and version of the path."""
+    resource = call.resource
+    if resource.group == _LEGACY_GROUP and not call.version.storage and obj.get("apiVersion") == call.api_version:
+        from virt_types.legacy import convert
+
+        obj, notes = convert(obj)
+        call.warnings += notes
+        obj["apiVersion"] = call.api_version
+    kind, api_version = obj.get("kind") or "", obj.get("apiVersion") or ""
+    if resource.builtin:
+        _require_builtin(call, kind, api_version, patched=patched)
+    elif patched and api_version != call.api_version:
+        text = f"must be {call.api_version}"
+        raise invalid(resource.group, kind, call.name, [invalid_value("apiVersion", api_version, text)])
+    elif not kind:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing"
+        )
+    elif api_version != call.api_version:
+        raise bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version ({call.api_version})"
+        )
+    if kind and kind != resource.kind:
+        name = str((obj.get("metadata") or {}).get("name", ""))
+        raise invalid(resource.group, kind, name, [invalid_value("kind", kind, f"must be {resource.kind}")])
+    obj["apiVersion"], obj["kind"] = call.api_version, resource.kind
+    return obj
+
+
+def _require_builtin(call: Call, kind: str, api_version: str, *, patched: bool) -> None:
+    """Typed kinds may leave both out; what they state must be right."""
+    wanted = call.resource.kind
+    if kind in ("", wanted) and api_version in ("", call.api_version):
+        return
+    if api_version not in ("", call.api_version):
+        why = f'no kind "{kind}" is registered for version "{api_version}"'
+        if not patched:
+            why = f"the API version in the data ({api_version}) does not match the expected API version ({call.api_version})"
+    else:
+        core = call.api_version
+        why = f"converting ({core}.{kind}) to (core.{wanted}): unknown conversion"
+    if patched:
+        raise invalid("", "", "", [invalid_value("patch", f"{api_version} {kind}", why)])
+    if "converting" in why:
+        why = f'{kind} in version "{call.version.name}" cannot be handled as a {wanted}: {why}'
+    raise bad_request(why)
+
+
+def _apply_patch(kind: PatchKind, obj: Json, patch: Any) -> Any:
+    match kind:
+        case "json":
+            return patches.json_patch(obj, patch)
+        case "merge":
+            if not isinstance(patch, dict):
+                raise bad_request("error decoding patch: a merge patch is an object")
+            return patches.merge_patch(obj, patch)
+        case _:
+            return patches.strategic_patch(obj, patch)
+
+
+def _merge_untouched(call: Call, new: Json, old: Json) -> None:
+    """A subresource changes its own part only, the object itself all but the status; in place."""
+    if call.subresource in ("status", "finalize"):
+        part = "status" if call.subresource == "status" else "spec"
+        changed, revision = new.get(part), new["metadata"].get("resourceVersion")
+        new.clear()
+        new.update(copy.deepcopy(old))
+        new.pop(part, None)
+        if changed is not None:
+            new[part] = changed
+        if revision:
+            new["metadata"]["resourceVersion"] = revision
+    elif call.version.status:
+        new.pop("status", None)
+        if "status" in old:
+            new["status"] = old["status"]
+
+
+def _counts(call: Call, new: Json, old: Json) -> bool:
+    """Whether a change raises the generation: everything but metadata, and but status where that is apart."""
+    ignored = {"metadata", "apiVersion", "kind", *(("status",) if call.resource.storage.status else ())}
+    left = {key: value for key, value in new.items() if key not in ignored}
+    right = {key: value for key, value in old.items() if key not in ignored}
+    return not patches.same_json(left, right)
+
+
+def _drop_empty(meta: Json) -> None:
+    for key in ("labels", "annotations", "finalizers", "ownerReferences", "generateName", "selfLink"):
+        if key in meta and not meta[key]:
+            del meta[key]
+
+
+__all__ = ["ApiError", "Writer", "admission_request", "finished", "put_object"]

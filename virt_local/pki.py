@@ -1,0 +1,237 @@
+"""Certificates of the one-machine cluster: a CA, the server's, the administrator's and one for each component.
+
+Made once in STATE/pki (EC P-256, files 0600) and reused; leaves near their end are renewed when the server starts.
+The kubeconfig carries them inline, as JSON, which every kubeconfig reader accepts and ours reads fastest.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import os
+import ssl
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from virt_local.errors import PkiError
+
+CA_DAYS, LEAF_DAYS = 3650, 365
+RENEW_DAYS = 60  # a leaf with less left is made anew
+CONTEXT = "virtctl-local"
+ADMIN = "virtctl-admin"
+COMPONENTS = ("virt-controller", "virt-handler", "virt-api")
+_SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default.svc")
+_SERVER_ADDRESSES = ("127.0.0.1", "::1")
+
+
+class Pair(NamedTuple):
+    """Paths of a certificate and its key, PEM."""
+
+    cert: Path
+    key: Path
+
+
+class Pki(NamedTuple):
+    ca: Path
+    server: Pair
+    admin: Pair
+    components: dict[str, Pair]
+
+    def server_context(self) -> ssl.SSLContext:
+        """TLS 1.2 and newer; client certificates are asked for, not demanded (tokens exist)."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.server.cert, self.server.key)
+        context.load_verify_locations(self.ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+class _Subject(NamedTuple):
+    file: str
+    name: str
+    groups: tuple[str, ...] = ()
+    server: bool = False
+
+
+_ADMIN = _Subject("admin", ADMIN, ("system:masters",))
+_SERVER = _Subject("server", "kube-apiserver", server=True)
+
+
+def _component(name: str) -> _Subject:
+    groups = ("system:serviceaccounts", "system:serviceaccounts:kubevirt")
+    return _Subject(name, f"system:serviceaccount:kubevirt:{name}", groups)
+
+
+def ensure(state_dir: Path) -> Pki:
+    """The certificates below `state_dir`/pki, made or renewed as needed. Raises PkiError."""
+    folder = state_dir / "pki"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ca = _Authority(folder)
+        return Pki(
+            ca.pair.cert,
+            ca.leaf(_SERVER),
+            ca.leaf(_ADMIN),
+            {name: ca.leaf(_component(name)) for name in COMPONENTS},
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise PkiError(
+            f"the certificates in {folder} can't be used: {error}",
+            hint=f"Remove {folder} to have new ones made; clients then need the new kubeconfig.",
+        ) from error
+
+
+class _Authority:
+    """The CA, and what it signs. A new CA makes every leaf new."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.pair = Pair(folder / "ca.crt", folder / "ca.key")
+        if not (self.pair.cert.exists() and self.pair.key.exists()):
+            self._make()
+        self._cert = x509.load_pem_x509_certificate(self.pair.cert.read_bytes())
+        self._key = serialization.load_pem_private_key(self.pair.key.read_bytes(), None)
+        if not isinstance(self._key, ec.EllipticCurvePrivateKey):
+            raise ValueError(f"{self.pair.key} is not an EC key")
+
+    def _make(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = _name("virtctl-local-ca", ())
+        builder = _builder(name, name, key.public_key(), CA_DAYS)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(_usage(sign=True), critical=True)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        _write_pair(self.pair, builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256()), key)
+
+    def leaf(self, subject: _Subject) -> Pair:
+        pair = Pair(self._folder / f"{subject.file}.crt", self._folder / f"{subject.file}.key")
+        if not self._good(pair):
+            self._issue(pair, subject)
+        return pair
+
+    def _good(self, pair: Pair) -> bool:
+        if not (pair.cert.exists() and pair.key.exists()):
+            return False
+        cert = x509.load_pem_x509_certificate(pair.cert.read_bytes())
+        try:
+            cert.verify_directly_issued_by(self._cert)
+        except Exception:  # noqa: BLE001,S110  any reason it is not ours is a reason to make a new one
+            return False
+        return cert.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEW_DAYS)
+
+    def _issue(self, pair: Pair, subject: _Subject) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_name(subject.name, subject.groups), self._cert.subject, key.public_key(), LEAF_DAYS)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_usage(sign=False), critical=True)
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if subject.server else ExtendedKeyUsageOID.CLIENT_AUTH
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._cert.public_key())  # type: ignore[arg-type]
+        builder = builder.add_extension(authority, critical=False)
+        if subject.server:
+            names: list[x509.GeneralName] = [x509.DNSName(name) for name in _SERVER_NAMES]
+            names += [x509.IPAddress(ipaddress.ip_address(address)) for address in _SERVER_ADDRESSES]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        _write_pair(pair, builder.sign(self._key, hashes.SHA256()), key)  # type: ignore[arg-type]
+
+
+def _name(common: str, groups: Sequence[str]) -> x509.Name:
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))  # clocks of clients may be behind
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _usage(*, sign: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign,
+        crl_sign=sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _write_pair(pair: Pair, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    """The key first: a certificate on disk always has its key."""
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_private(pair.key, encoded)
+    write_private(pair.cert, cert.public_bytes(serialization.Encoding.PEM))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file atomically; only its owner may read it."""
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from birth
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def write_kubeconfig(
+    path: Path, pki: Pki, server: str, *, pair: Pair | None = None, namespace: str = "default"
+) -> None:
+    """A kubeconfig (JSON, 0600) for `server`, the URL; for the administrator unless another pair is given."""
+    pair = pair or pki.admin
+
+    def inline(file: Path) -> str:
+        return base64.b64encode(file.read_bytes()).decode()
+
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "preferences": {},
+        "current-context": CONTEXT,
+        "clusters": [{"name": CONTEXT, "cluster": {"server": server, "certificate-authority-data": inline(pki.ca)}}],
+        "users": [
+            {
+                "name": pair.cert.stem,
+                "user": {"client-certificate-data": inline(pair.cert), "client-key-data": inline(pair.key)},
+            }
+        ],
+        "contexts": [
+            {"name": CONTEXT, "context": {"cluster": CONTEXT, "user": pair.cert.stem, "namespace": namespace}}
+        ],
+    }
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, json.dumps(config, indent=1).encode() + b"\n")
+    except OSError as error:
+        raise PkiError(f"the kubeconfig {path} can't be written: {error}") from error
