@@ -108,7 +108,8 @@ def default_vmi(
     _memory(domain)
     _cpu_topology(domain)
     _image_pull_policies(spec)
-    spec.eviction_strategy = spec.eviction_strategy or settings.eviction_strategy
+    if spec.eviction_strategy is None:
+        spec.eviction_strategy = settings.eviction_strategy
     _default_network(spec, settings)
     if new_mac is not None:
         _mac_addresses(spec, new_mac)

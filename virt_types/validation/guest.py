@@ -1,0 +1,309 @@
+"""Rules about the guest's name, start, firmware and small devices.
+
+Specification 5.4, rules 19, 20, 27, 42 to 45, 67 to 75, 88 to 91, 95 and 96.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from virt_types.errors import Cause
+from virt_types.v1 import EFI, Timer, Volume
+from virt_types.validation.scope import (
+    Rule,
+    Scope,
+    dns_label_faults,
+    dns_subdomain_faults,
+    invalid,
+    required,
+    shown,
+    unsupported,
+)
+
+EVICTION_STRATEGIES = frozenset(("None", "LiveMigrate", "LiveMigrateIfPossible", "External"))
+ARCHITECTURES = frozenset(("amd64", "arm64", "s390x"))
+WATCHDOG_ACTIONS = frozenset(("reset", "poweroff", "shutdown"))
+VIDEO_MODELS = {
+    "amd64": ("vga", "cirrus", "virtio", "ramfb", "bochs"),
+    "arm64": ("virtio", "ramfb"),
+    "s390x": ("virtio",),
+}
+PANIC_MODELS = {"amd64": ("hyperv", "isa", "pvpanic"), "arm64": ("pvpanic",), "s390x": ()}
+TICK_POLICIES = {
+    "hpet": ("delay", "catchup", "merge", "discard"),
+    "pit": ("delay", "catchup", "discard"),
+    "rtc": ("delay", "catchup"),
+}
+RTC_TRACKS = ("guest", "wall")
+# ACPI tables come from volumes of these types.
+TABLE_VOLUMES = ("secret",)
+SMBIOS_SERIAL = re.compile(r"[\x20-\x7e]{0,256}", re.ASCII)
+
+
+def names(scope: Scope) -> Iterator[Cause]:
+    spec = scope.spec
+    if spec.hostname:
+        field = scope.at("hostname")
+        for fault in dns_label_faults(spec.hostname):
+            yield invalid(field, f"{field} does not conform to the kubernetes DNS_LABEL rules : {fault}")
+    if spec.subdomain:
+        field = scope.at("subdomain")
+        for fault in dns_subdomain_faults(spec.subdomain):
+            yield invalid(field, f"{field} does not conform to the kubernetes DNS_SUBDOMAIN rules : {fault}")
+
+
+def strategies(scope: Scope) -> Iterator[Cause]:
+    spec = scope.spec
+    field = scope.at("startStrategy")
+    if spec.start_strategy is not None and spec.start_strategy != "Paused":
+        yield invalid(field, f"{field} is set with an unrecognized option: {shown(spec.start_strategy)}")
+    elif spec.start_strategy == "Paused" and spec.liveness_probe is not None:
+        probe = scope.at("livenessProbe")
+        message = f"either {field} or {probe} should be provided.Pausing VMI with LivenessProbe is not supported"
+        yield invalid(field, message)
+    if spec.eviction_strategy is not None and spec.eviction_strategy not in EVICTION_STRATEGIES:
+        field = scope.at("evictionStrategy")
+        yield invalid(field, f"{field} is set with an unrecognized option: {shown(spec.eviction_strategy)}")
+    grace = spec.termination_grace_period_seconds
+    if grace is not None and grace < 0:  # upstream takes it
+        field = scope.at("terminationGracePeriodSeconds")
+        yield invalid(field, f"{field} '{grace}': must be greater than or equal to 0.")
+
+
+def architecture(scope: Scope) -> Iterator[Cause]:
+    arch = scope.spec.architecture
+    if arch is not None and arch not in ARCHITECTURES:
+        yield invalid(scope.at("architecture"), f"unsupported architecture: {shown(arch)}")
+    machine = scope.spec.domain.machine
+    allowed = scope.settings.emulated_machines.get(arch or scope.settings.architecture, ())
+    if machine is None or not machine.type or not allowed:
+        return
+    if not any(fnmatchcase(machine.type, pattern) for pattern in allowed):
+        field = scope.at("domain.machine.type")
+        listed = " ".join(allowed)
+        yield unsupported(field, f"{field} is not supported: {shown(machine.type)} (allowed values: [{listed}])")
+
+
+def identity(scope: Scope) -> Iterator[Cause]:
+    """Upstream takes any text, and libvirt then refuses the guest."""
+    firmware = scope.spec.domain.firmware
+    if firmware is None:
+        return
+    if firmware.uuid:
+        field = scope.at("domain.firmware.uuid")
+        try:
+            uuid.UUID(firmware.uuid)
+        except ValueError:
+            yield invalid(field, f"{field} '{shown(firmware.uuid)}' is not a UUID.")
+    if firmware.serial and SMBIOS_SERIAL.fullmatch(firmware.serial) is None:
+        field = scope.at("domain.firmware.serial")
+        yield invalid(field, f"{field} must be at most 256 printable ASCII characters.")
+
+
+def bootloader(scope: Scope) -> Iterator[Cause]:
+    domain = scope.spec.domain
+    loader = domain.firmware.bootloader if domain.firmware else None
+    if loader is None:
+        return
+    if loader.efi is not None and loader.bios is not None:
+        field = scope.at("domain.firmware.bootloader")
+        yield invalid(field, f"{field} has both EFI and BIOS configured, but they are mutually exclusive.")
+    smm = domain.features.smm if domain.features else None
+    if loader.efi is not None and _secure(loader.efi) and (smm is None or smm.enabled is False):
+        field = scope.at("domain")
+        text = "has EFI SecureBoot enabled. SecureBoot requires SMM, which is currently disabled."
+        yield invalid(field, f"{field} {text}")
+
+
+def _secure(efi: EFI) -> bool:
+    return efi.secure_boot is not False
+
+
+def kernel_boot(scope: Scope) -> Iterator[Cause]:
+    boot = scope.spec.domain.firmware.kernel_boot if scope.spec.domain.firmware else None
+    if boot is None:
+        return
+    field = scope.at("domain.firmware.kernelBoot")
+    container = boot.container
+    if boot.kernel_args and (container is None or not container.kernel_path):
+        yield invalid(f"{field}.kernelArgs", "kernel arguments cannot be provided without an external kernel")
+    if container is None:
+        return
+    if not container.image:
+        yield required(f"{field}.container.image", f"{field}.container must be defined with an image")
+    if not container.kernel_path and not container.initrd_path:
+        choice = "at least one of the following: kernelPath, initrdPath"
+        yield required(f"{field}.container", f"{field}.container must be defined with {choice}")
+
+
+def acpi_tables(scope: Scope) -> Iterator[Cause]:
+    acpi = scope.spec.domain.firmware.acpi if scope.spec.domain.firmware else None
+    if acpi is None:
+        return
+    field = scope.at("domain.firmware.acpi")
+    if not acpi.slic_name_ref and not acpi.msdm_name_ref:
+        yield required(field, "ACPI was set but no SLIC nor MSDM volume reference was set")
+    volumes: dict[str, Volume] = {volume.name: volume for volume in scope.spec.volumes}
+    for name, reference in (("slicNameRef", acpi.slic_name_ref), ("msdmNameRef", acpi.msdm_name_ref)):
+        if not reference:
+            continue
+        volume = volumes.get(reference)
+        if volume is None:
+            yield invalid(f"{field}.{name}", f"{field}.{name} does not have a matching Volume.")
+        elif all(getattr(volume, kind) is None for kind in TABLE_VOLUMES):
+            yield invalid(f"{field}.{name}", f"{field}.{name} refers to Volume of unsupported type.")
+
+
+def clock(scope: Scope) -> Iterator[Cause]:
+    """Upstream takes any policy, and libvirt then refuses the guest."""
+    timers = scope.spec.domain.clock.timer if scope.spec.domain.clock else None
+    for name in Timer.__struct_fields__ if timers else ():
+        timer = getattr(timers, name)
+        for attribute, wire, allowed in (
+            ("tick_policy", "tickPolicy", TICK_POLICIES.get(name, ())),
+            ("track", "track", RTC_TRACKS),
+        ):
+            value = getattr(timer, attribute, None)
+            if value and value not in allowed:
+                field = scope.at(f"domain.clock.timer.{name}.{wire}")
+                yield unsupported(field, f"{field} has invalid value '{shown(value)}', use one of {', '.join(allowed)}")
+
+
+def hyperv(scope: Scope) -> Iterator[Cause]:
+    features = scope.spec.domain.features
+    if features is None or features.hyperv is None or features.hyperv_passthrough is None:
+        return
+    if features.hyperv_passthrough.enabled is not False:
+        yield invalid(
+            scope.at("domain.features.hyperv"),
+            "Cannot explicitly set hyperV features if HypervPassthrough is being used. "
+            "Please use either HyperV or HypervPassthrough.",
+        )
+
+
+def inputs(scope: Scope) -> Iterator[Cause]:
+    for index, item in enumerate(scope.spec.domain.devices.inputs):
+        field = scope.at(f"domain.devices.inputs[{index}]")
+        if item.bus and item.bus not in {"virtio", "usb"}:
+            yield invalid(f"{field}.bus", "Input device can have only virtio or usb bus.")
+        if item.type and item.type != "tablet":
+            yield invalid(f"{field}.type", "Input device can have only tablet type.")
+
+
+def watchdog(scope: Scope) -> Iterator[Cause]:
+    dog = scope.spec.domain.devices.watchdog
+    if dog is None:
+        return
+    field = scope.at("domain.devices.watchdog")
+    arch = scope.spec.architecture or scope.settings.architecture
+    if arch == "arm64":
+        yield invalid(field, "Arm64 not support Watchdog device")
+    elif arch == "amd64" and dog.diag288 is not None:
+        yield invalid(field, "amd64 only supports I6300ESB watchdog device")
+    elif arch == "s390x" and dog.i6300esb is not None:
+        yield invalid(field, "s390x only supports Diag288 watchdog device")
+    for name, model in (("i6300esb", dog.i6300esb), ("diag288", dog.diag288)):
+        if model is not None and model.action and model.action not in WATCHDOG_ACTIONS:
+            listed = ", ".join(sorted(WATCHDOG_ACTIONS))
+            action = f"{field}.{name}.action"
+            yield unsupported(action, f"{action} has invalid value '{shown(model.action)}', use one of {listed}")
+
+
+def sound_video_panic(scope: Scope) -> Iterator[Cause]:
+    devices = scope.spec.domain.devices
+    arch = scope.spec.architecture or scope.settings.architecture
+    if devices.sound is not None:
+        field = scope.at("domain.devices.sound")
+        if devices.sound.model not in (None, "", "ich9", "ac97"):
+            yield invalid(field, "Sound device type is not supported. Options: 'ich9' or 'ac97'")
+        if not devices.sound.name:
+            yield required(field, "Sound device requires a name field.")
+    if devices.video is not None:
+        field = scope.at("domain.devices.video")
+        if devices.autoattach_graphics_device is False:
+            message = "Video configuration is not allowed when autoattachGraphicsDevice is set to false"
+            yield invalid(field, message)
+        elif devices.video.type and devices.video.type not in VIDEO_MODELS.get(arch, ()):
+            message = f"video model '{shown(devices.video.type)}' is not supported on {shown(arch)} architecture"
+            yield invalid(f"{field}.type", message)
+    for index, panic in enumerate(devices.panic_devices):
+        field = scope.at(f"domain.devices.panicDevices[{index}].model")
+        known = {model for models in PANIC_MODELS.values() for model in models}
+        if panic.model is not None and panic.model not in known:
+            yield invalid(field, f"invalid PanicDeviceModel({shown(panic.model)})")
+        elif panic.model not in (None, *PANIC_MODELS.get(arch, ())):
+            yield invalid(field, f"custom panic devices are not supported on {shown(arch)} architecture")
+
+
+def gated(scope: Scope) -> Iterator[Cause]:
+    devices, enabled = scope.spec.domain.devices, scope.settings.enabled
+    if devices.host_devices and not enabled("HostDevices"):
+        field = scope.at("domain.devices.hostDevices")
+        yield invalid(field, "Host Devices feature gate is not enabled in kubevirt-config")
+    if devices.autoattach_vsock and not enabled("VSOCK"):
+        field = scope.at("domain.devices.autoattachVSOCK")
+        yield invalid(field, "VSOCK feature gate is not enabled in kubevirt-config")
+    if devices.downward_metrics is not None and not enabled("DownwardMetrics"):
+        field = scope.at("domain.devices.downwardMetrics")
+        message = "downwardMetrics virtio serial is not allowed: DownwardMetrics feature gate is not enabled"
+        yield invalid(field, message)
+    if scope.spec.domain.reboot_policy is not None and not enabled("RebootPolicy"):
+        field = scope.at("domain.rebootPolicy")
+        yield invalid(field, "RebootPolicy is specified but the RebootPolicy feature gate is not enabled")
+
+
+def launch_security(scope: Scope) -> Iterator[Cause]:
+    security = scope.spec.domain.launch_security
+    if security is None:
+        return
+    field = scope.at("domain.launchSecurity")
+    given = [name for name in ("sev", "snp", "tdx") if getattr(security, name, None) is not None]
+    if len(given) > 1:
+        yield invalid(field, "One and only one launchSecurity type can be set")
+        return
+    name = (given or ["sev"])[0]
+    gate = "WorkloadEncryptionTDX" if name == "tdx" else "WorkloadEncryptionSEV"
+    if not scope.settings.enabled(gate):
+        yield invalid(field, f"{gate} feature gate is not enabled in kubevirt-config")
+
+
+def arm(scope: Scope) -> Iterator[Cause]:
+    domain = scope.spec.domain
+    if scope.spec.architecture != "arm64":
+        return
+    loader = domain.firmware.bootloader if domain.firmware else None
+    if loader is not None and loader.bios is not None:
+        field = scope.at("domain.firmware.bootloader.bios")
+        yield invalid(field, "Arm64 does not support bios boot, please change to uefi boot")
+    if domain.cpu is not None and domain.cpu.model not in (None, "", "host-passthrough"):
+        field = scope.at("domain.cpu.model")
+        yield invalid(field, "currently, host-passthrough is the only model supported on Arm64")
+    for index, disk in enumerate(domain.devices.disks):
+        for kind, target in (("disk", disk.disk), ("cdrom", disk.cdrom), ("lun", disk.lun)):
+            if target is not None and target.bus not in (None, "", "virtio", "scsi"):
+                field = scope.at(f"domain.devices.disks[{index}].{kind}.bus")
+                yield invalid(field, "Arm64 not support this disk bus type, please use virtio or scsi")
+    if domain.devices.sound is not None:
+        yield invalid(scope.at("domain.devices.sound"), "Arm64 not support sound device")
+
+
+RULES: tuple[Rule, ...] = (
+    names,
+    strategies,
+    architecture,
+    identity,
+    bootloader,
+    kernel_boot,
+    acpi_tables,
+    clock,
+    hyperv,
+    inputs,
+    watchdog,
+    sound_video_panic,
+    gated,
+    launch_security,
+    arm,
+)

@@ -1,0 +1,89 @@
+"""What every rule is given, and how it reports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import NamedTuple
+
+from virt_types.errors import Cause
+from virt_types.meta import Quantity
+from virt_types.quantity import QuantityError, parse
+from virt_types.settings import Settings
+from virt_types.v1 import VirtualMachineInstanceSpec
+
+DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?", re.ASCII)
+DNS_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+DNS_LABEL_TEXT = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', "
+    "regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+DNS_SUBDOMAIN_TEXT = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', "
+    r"regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+
+
+class Scope(NamedTuple):
+    """One VirtualMachineInstanceSpec: `path` is `spec` or `spec.template.spec`, `template` whether a VM's template."""
+
+    spec: VirtualMachineInstanceSpec
+    path: str
+    settings: Settings
+    template: bool = False
+    # Sizes come from an instancetype that this code doesn't see.
+    sized_elsewhere: bool = False
+
+    def at(self, field: str) -> str:
+        return f"{self.path}.{field}"
+
+
+Rule = Callable[[Scope], Iterator[Cause]]
+
+
+def invalid(field: str, message: str) -> Cause:
+    return Cause("FieldValueInvalid", message, field)
+
+
+def required(field: str, message: str) -> Cause:
+    return Cause("FieldValueRequired", message, field)
+
+
+def unsupported(field: str, message: str) -> Cause:
+    return Cause("FieldValueNotSupported", message, field)
+
+
+def duplicate(field: str, message: str) -> Cause:
+    return Cause("FieldValueDuplicate", message, field)
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A user's value inside a message: bounded, control characters escaped."""
+    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def number(quantity: Quantity | None) -> Decimal | None:
+    """The value of a quantity, None when there is none that can be read (a rule of its own says so)."""
+    try:
+        return None if quantity is None else parse(quantity)
+    except QuantityError:
+        return None
+
+
+def dns_label_faults(name: str) -> Iterator[str]:
+    if len(name) > 63:
+        yield "must be no more than 63 characters"
+    if DNS_LABEL.fullmatch(name[:64]) is None:
+        yield DNS_LABEL_TEXT
+
+
+def dns_subdomain_faults(name: str) -> Iterator[str]:
+    if len(name) > 253:
+        yield "must be no more than 253 characters"
+    if DNS_SUBDOMAIN.fullmatch(name[:254]) is None:
+        yield DNS_SUBDOMAIN_TEXT

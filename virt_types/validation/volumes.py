@@ -1,0 +1,228 @@
+"""Rules about volumes (specification 5.4, rules 51, 65 and 76 to 87)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from virt_types.errors import Cause
+from virt_types.v1 import CloudInitConfigDriveSource, CloudInitNoCloudSource, Volume
+from virt_types.validation.scope import (
+    Rule,
+    Scope,
+    dns_label_faults,
+    dns_subdomain_faults,
+    duplicate,
+    invalid,
+    number,
+    required,
+    shown,
+)
+
+CLOUD_INIT_LIMIT = 2048
+HOST_DISK_TYPES = ("Disk", "DiskOrCreate")
+# Of these a guest can have one.
+ONLY_ONE = (
+    ("service_account", "serviceAccount"),
+    ("downward_metrics", "downwardMetric"),
+    ("memory_dump", "memory dump"),
+)
+
+CloudInit = CloudInitNoCloudSource | CloudInitConfigDriveSource
+
+
+def _volumes(scope: Scope) -> Iterator[tuple[str, Volume]]:
+    for index, volume in enumerate(scope.spec.volumes):
+        yield scope.at(f"volumes[{index}]"), volume
+
+
+def names(scope: Scope) -> Iterator[Cause]:
+    seen: dict[str, str] = {}
+    for path, volume in _volumes(scope):
+        yield from (invalid(f"{path}.name", fault) for fault in dns_label_faults(volume.name))
+        if volume.name in seen:
+            yield duplicate(f"{path}.name", f"{path} and {seen[volume.name]} must not have the same Name.")
+        seen.setdefault(volume.name, path)
+
+
+def sources(scope: Scope) -> Iterator[Cause]:
+    for path, volume in _volumes(scope):
+        given = [name for name in Volume.__struct_fields__ if name != "name" and getattr(volume, name) is not None]
+        if len(given) != 1:
+            yield invalid(path, f"{path} must have exactly one source type set")
+
+
+def disks_of_volumes(scope: Scope) -> Iterator[Cause]:
+    """Defaulting adds a missing disk, so this speaks only where it didn't run."""
+    if scope.template:
+        return
+    devices = scope.spec.domain.devices
+    used = {disk.name for disk in devices.disks} | {filesystem.name for filesystem in devices.filesystems}
+    for path, volume in _volumes(scope):
+        carries_disk = volume.memory_dump is None and volume.container_path is None
+        if carries_disk and volume.name not in used:
+            yield invalid(f"{path}.name", f"{path}.name '{shown(volume.name)}' not found.")
+
+
+def referred_names(scope: Scope) -> Iterator[Cause]:
+    for path, volume in _volumes(scope):
+        if volume.data_volume is not None and not volume.data_volume.name:
+            yield required(f"{path}.dataVolume.name", "DataVolume 'name' must be set")
+        claims = (
+            ("persistentVolumeClaim", volume.persistent_volume_claim),
+            ("ephemeral.persistentVolumeClaim", volume.ephemeral.persistent_volume_claim if volume.ephemeral else None),
+            ("memoryDump", volume.memory_dump),
+        )
+        for name, claim in claims:
+            if claim is not None and not claim.claim_name:
+                field = f"{path}.{name}.claimName"
+                yield required(field, f"{field} is a required field")
+        if volume.ephemeral is not None and volume.ephemeral.persistent_volume_claim is None:
+            field = f"{path}.ephemeral.persistentVolumeClaim"
+            yield required(field, f"{field} is a required field")
+        yield from _object_names(path, volume)
+
+
+def _object_names(path: str, volume: Volume) -> Iterator[Cause]:
+    account = volume.service_account
+    for field, missing in (
+        ("configMap.name", volume.config_map is not None and not volume.config_map.name),
+        ("secret.secretName", volume.secret is not None and not volume.secret.secret_name),
+        ("serviceAccount.serviceAccountName", account is not None and not account.service_account_name),
+    ):
+        if missing:
+            yield required(f"{path}.{field}", f"{path}.{field} is a required field")
+
+
+def container_paths(scope: Scope) -> Iterator[Cause]:
+    for path, volume in _volumes(scope):
+        if volume.container_disk is not None and volume.container_disk.path:
+            yield from file_path_faults(f"{path}.containerDisk", volume.container_disk.path)
+        if volume.container_disk is not None and not volume.container_disk.image:
+            field = f"{path}.containerDisk.image"
+            yield required(field, f"{field} is a required field")
+
+
+def file_path_faults(field: str, value: str) -> Iterator[Cause]:
+    """A path inside an image: absolute, to a file, without `.` and `..`."""
+    if value == "/":
+        yield invalid(field, f"{field} must not point to root")
+    elif not value.startswith("/") or str(PurePosixPath(value)) != value or ".." in value.split("/") or "\0" in value:
+        yield invalid(field, f"{field} must be an absolute path to a file without relative components")
+
+
+def empty_disks(scope: Scope) -> Iterator[Cause]:
+    for path, volume in _volumes(scope):
+        size = number(volume.empty_disk.capacity) if volume.empty_disk else None
+        if size is not None and size <= 0:  # upstream takes it, and the guest never starts
+            field = f"{path}.emptyDisk.capacity"
+            yield invalid(field, f"{field} must be greater than 0.")
+
+
+def host_disks(scope: Scope) -> Iterator[Cause]:
+    for path, volume in _volumes(scope):
+        disk = volume.host_disk
+        if disk is None:
+            continue
+        field = f"{path}.hostDisk"
+        if not scope.settings.enabled("HostDisk"):
+            yield invalid(path, "HostDisk feature gate is not enabled")
+        if not disk.path:
+            yield required(f"{field}.path", f"{field}.path is required for hostDisk volume")
+        elif not disk.path.startswith("/") or ".." in disk.path.split("/") or not disk.path.isprintable():
+            yield invalid(f"{field}.path", f"{field}.path must be an absolute path without relative components")
+        if disk.type not in HOST_DISK_TYPES:
+            message = f"{field}.type has invalid value '{shown(disk.type)}', allowed are 'Disk' or 'DiskOrCreate'"
+            yield invalid(f"{field}.type", message)
+        capacity = number(disk.capacity)
+        if disk.type == "Disk" and capacity:
+            message = f"{field}.capacity is allowed to pass only with {field}.type equal to 'DiskOrCreate'"
+            yield invalid(f"{field}.capacity", message)
+        if disk.type == "DiskOrCreate" and (capacity is None or capacity <= 0):
+            yield required(f"{field}.capacity", f"{field}.capacity must be greater than 0 to create a disk")
+
+
+def cloud_init(scope: Scope) -> Iterator[Cause]:
+    for path, volume in _volumes(scope):
+        for name, source in (
+            ("cloudInitNoCloud", volume.cloud_init_no_cloud),
+            ("cloudInitConfigDrive", volume.cloud_init_config_drive),
+        ):
+            if source is not None:
+                yield from _cloud_init(f"{path}.{name}", source)
+
+
+def _cloud_init(field: str, source: CloudInit) -> Iterator[Cause]:
+    user = sum(map(bool, (source.user_data, source.user_data_base64, source.secret_ref)))
+    network = sum(map(bool, (source.network_data, source.network_data_base64, source.network_data_secret_ref)))
+    if user > 1:
+        yield invalid(field, f"{field} must have only one userdatasource set.")
+    if network > 1:
+        yield invalid(field, f"{field} must have only one networkdata source set.")
+    if not user and not network:
+        yield invalid(field, f"{field} must have at least one userdatasource or one networkdatasource set.")
+    for name, plain, encoded, reference in (
+        ("user", source.user_data, source.user_data_base64, "UserDataSecretRef"),
+        ("network", source.network_data, source.network_data_base64, "NetworkDataSecretRef"),
+    ):
+        size = _decoded_size(encoded) if encoded else len((plain or "").encode())
+        if size is None:
+            yield invalid(f"{field}.{name}DataBase64", f"{field}.{name}DataBase64 is not a valid base64 value.")
+        elif size > CLOUD_INIT_LIMIT:
+            limit = f"{field} {name}data exceeds {CLOUD_INIT_LIMIT} byte limit"
+            yield invalid(field, f"{limit}. Should use {reference} for larger data.")
+
+
+def _decoded_size(text: str) -> int | None:
+    try:
+        return len(base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def one_of_a_kind(scope: Scope) -> Iterator[Cause]:
+    for attribute, words in ONLY_ONE:
+        if sum(getattr(volume, attribute) is not None for volume in scope.spec.volumes) > 1:
+            field = scope.at("volumes")
+            yield invalid(field, f"{field} must have max one {words} volume set")
+
+
+def gated(scope: Scope) -> Iterator[Cause]:
+    for path, volume in _volumes(scope):
+        if volume.downward_metrics is not None and not scope.settings.enabled("DownwardMetrics"):
+            message = "downwardMetrics disks are not allowed: DownwardMetrics feature gate is not enabled."
+            yield invalid(path, message)
+    if scope.spec.utility_volumes:
+        message = "cannot create VMI with utility volumes in spec, utility volumes can only be added via hotplug"
+        yield invalid(scope.at("utilityVolumes"), message)
+
+
+def service_account(scope: Scope) -> Iterator[Cause]:
+    name = scope.spec.service_account_name
+    if not name:
+        return
+    field = scope.at("serviceAccountName")
+    for fault in dns_subdomain_faults(name):
+        yield invalid(field, f"{field} is not a valid service account name: {fault}")
+    for volume in scope.spec.volumes:
+        other = volume.service_account.service_account_name if volume.service_account else None
+        if other and other != name:
+            quoted = f'{field} "{shown(name)}" and serviceAccount volume "{shown(other)}"'
+            yield invalid(field, f"{quoted} must reference the same service account")
+
+
+RULES: tuple[Rule, ...] = (
+    names,
+    sources,
+    disks_of_volumes,
+    referred_names,
+    container_paths,
+    empty_disks,
+    host_disks,
+    cloud_init,
+    one_of_a_kind,
+    gated,
+    service_account,
+)
