@@ -7,7 +7,6 @@ when a file needs it; `virt_kube.http` uses the same loader.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import contextlib
 import json
@@ -93,7 +92,7 @@ class ClientConfig(NamedTuple):
         if self.tls and token:
             headers.append(("Authorization", f"Bearer {token}"))
         elif self.tls and self.username:
-            pair = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+            pair = binascii.b2a_base64(f"{self.username}:{self.password}".encode(), newline=False).decode()
             headers.append(("Authorization", f"Basic {pair}"))
         if self.impersonate:
             headers.append(("Impersonate-User", self.impersonate))
@@ -300,8 +299,15 @@ def _config(cluster: _Entry, user: _Entry, *, needs_server: bool) -> ClientConfi
     )
 
 
-_PLAIN_FLAGS = tuple(
-    ["server", "username", "password", "tls_server_name", "proxy_url", "impersonate", "impersonate_uid", "impersonate_groups"]
+_PLAIN_FLAGS = (
+    "server",
+    "username",
+    "password",
+    "tls_server_name",
+    "proxy_url",
+    "impersonate",
+    "impersonate_uid",
+    "impersonate_groups",
 )
 
 
@@ -448,7 +454,7 @@ def _blob(entry: _Entry, field: str) -> bytes:
     data = _string(entry.fields, f"{field}-data", entry.source)
     if data:
         try:
-            return base64.b64decode(data, validate=True)
+            return binascii.a2b_base64(data.strip(), strict_mode=True)
         except (binascii.Error, ValueError) as error:
             raise KubeconfigError(f"{field}-data is not base64{_from(entry.source)}: {error}") from error
     path = _path(entry, field)

@@ -17,8 +17,16 @@ _WAIT_FLAGS = (flags.Flag("wait", "bool"), flags.Flag("timeout", "duration"))
 
 
 def main() -> int:
-    """Run the command line in sys.argv; the exit code."""
-    arguments = sys.argv[1:]
+    """The entry point of both programs."""
+    code = run(sys.argv[1:])
+    if "typer" not in sys.modules:
+        # The fast path leaves nothing to clean up, and tearing the interpreter down takes longer than its request.
+        os._exit(code)
+    return code
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out one command line; the exit code. Everything printed is flushed."""
     try:
         if not quick(arguments):
             from virtctl import cli

@@ -36,6 +36,7 @@ def status(code: int, reason: str, message: str, **details: Any) -> Answer:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: FakeServer
     body: bytes
 

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from virtctl.__main__ import main
+from virtctl import __main__ as program
 
 
 class Result(NamedTuple):
@@ -51,7 +51,7 @@ def virtctl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     def run(*arguments: str, prog: str = "virtctl") -> Result:
         monkeypatch.setattr(sys, "argv", [prog, *arguments])
         capfd.readouterr()
-        code = main()
+        code = program.run(sys.argv[1:])
         return Result(code, *capfd.readouterr())
 
     return run

@@ -25,9 +25,7 @@ HEAVY = {
     "msgspec",
     "email",
 }
-PROBE = (
-    "import sys; from virtctl.__main__ import main; code = main(); print(*sys.modules, file=sys.stderr); sys.exit(code)"
-)
+PROBE = "import sys; from virtctl.__main__ import run; code = run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
 ROOT = Path(__file__).parents[3]
 
 

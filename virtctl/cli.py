@@ -1,0 +1,184 @@
+"""The typer application: one module per command, imported when the command is used.
+
+`run` puts the words a user typed into the shape typer parses (see `virtctl.cobra`), so that flags may stand anywhere
+and errors read as kubectl's do. Command groups of other packages come from the entry point group `virtctl.commands`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from virtctl import cobra, flags
+from virtctl.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+ENTRY_POINTS = "virtctl.commands"
+
+COMMANDS = {
+    "apply": "Create virtual machines and other objects from manifests, or bring them up to date.",
+    "completion": "Print a shell completion script.",
+    "console": "Connect to the serial console of a virtual machine instance.",
+    "delete": "Delete objects by name or by manifest.",
+    "expose": "Expose a virtual machine as a Kubernetes service.",
+    "list": "List virtual machines and their instances.",
+    "restart": "Restart virtual machines.",
+    "start": "Start virtual machines.",
+    "stop": "Stop virtual machines.",
+    "version": "Print the client and server version.",
+    "vnc": "Open a VNC connection to a virtual machine instance.",
+    "vnc screenshot": "Take a screenshot of a virtual machine instance's display.",
+}
+# What a plugin's group is about, so that `virtctl --help` need not import it.
+GROUP_HELP = {"local": "Run the one-machine cluster: up, down, status, doctor."}
+
+_TYPER: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def program_name(argv0: str) -> str:
+    """`kubectl virt` when run as `kubectl-virt`, as a kubectl plugin is."""
+    name = argv0.replace("\\", "/").rpartition("/")[2]
+    return f"{name[:-5]} virt" if name.endswith("-virt") and len(name) > 5 else "virtctl"
+
+
+class Command(TyperCommand):
+    """Help that ends with examples and where the global flags are."""
+
+    examples = ""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        program = ctx.find_root().info_name
+        if self.examples:
+            formatter.write("\nExamples:\n")
+            for line in self.examples.strip().splitlines():
+                formatter.write(f"  {line}\n".replace("virtctl", program) if line else "\n")
+        formatter.write(f'\nUse "{program} options" for the global flags, which every command takes.\n')
+
+
+class Root(TyperGroup):
+    """All commands; each is imported only when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  click's signature
+        return [*COMMANDS, *plugins()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  click's signature
+        return command(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  click's signature
+        rows = [(name, text) for name, text in summaries().items() if " " not in name]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        program = ctx.find_root().info_name
+        formatter.write(
+            f'\nUse "{program} COMMAND --help" for one command, "{program} options" for the global flags.\n'
+        )
+
+
+app = typer.Typer(cls=Root, context_settings=_CONTEXT, **_TYPER)
+
+
+@app.callback()
+def _root() -> None:
+    """virtctl controls virtual machines: KubeVirt's, or those of this machine (`virtctl local up`)."""
+
+
+def command(name: str) -> Any:
+    """The command or group of this name, None when there is none."""
+    if name in COMMANDS:
+        module = importlib.import_module(f"virtctl.commands.{name.replace(' ', '_')}")
+        single = typer.Typer(context_settings=_CONTEXT, **_TYPER)
+        single.command(name, cls=Command)(module.command)
+        built: Any = typer.main.get_command(single)
+        built.examples = module.EXAMPLES
+        return built
+    entry = plugins().get(name)
+    return _load_plugin(entry) if entry else None
+
+
+def plugins() -> dict[str, EntryPoint]:
+    """Command groups other installed packages bring; ours win over a group of the same name."""
+    from importlib.metadata import entry_points
+
+    return {e.name: e for e in sorted(entry_points(group=ENTRY_POINTS)) if e.name not in COMMANDS}
+
+
+def _load_plugin(entry: EntryPoint) -> Any:
+    try:
+        group = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f'the command group "{entry.name}" ({entry.value}) can not be loaded: {error}',
+            hint="Install its package again, or remove it.",
+        ) from error
+    built = typer.main.get_command(group)
+    built.name = entry.name
+    return built
+
+
+def summaries() -> dict[str, str]:
+    """One line about every command, without importing any."""
+    groups = {name: GROUP_HELP.get(name, f"Commands of {entry.value}.") for name, entry in plugins().items()}
+    return dict(
+        sorted({**COMMANDS, **groups, "help": "Help about a command.", "options": "List the global flags."}.items())
+    )
+
+
+def run(arguments: list[str]) -> None:
+    """Carry out one command line. Raises VirtError."""
+    program = program_name(sys.argv[0])
+    root: Any = typer.main.get_command(app)
+    if arguments[:1] in (["__complete"], ["__completeNoDesc"]):
+        from virtctl import complete
+
+        complete.answer(root, arguments[1:], descriptions=arguments[0] == "__complete")
+        return
+    found = cobra.find(root, arguments, program)
+    if found.names[:1] in (["help"], ["options"]):
+        _explain(root, found, program)
+        return
+    line = cobra.canonical(found)
+    if line.help or (found.command is root or hasattr(found.command, "list_commands")):
+        _invoke(root, [*found.names, "--help"], program, None)
+        return
+    _invoke(root, [*found.names, *line.arguments], program, flags.settings(line.values))
+
+
+def _explain(root: Any, found: cobra.Found, program: str) -> None:
+    if found.names == ["options"]:
+        print("The following flags can be passed to any command:\n")
+        for flag in flags.GLOBAL_FLAGS:
+            kind = "" if flag.kind == "bool" else f" {flag.kind}"
+            short = f"-{flag.short}, " if flag.short else "    "
+            print(f"  {short}--{flag.name}{kind}\n        {flag.help}")
+        return
+    target = cobra.find(root, found.rest, program)
+    if target.names in (["help"], ["options"]):
+        target = target._replace(names=[])
+    _invoke(root, [*target.names, "--help"], program, None)
+
+
+def _invoke(root: Any, arguments: list[str], program: str, settings: flags.Settings | None) -> None:
+    try:
+        root.main(args=arguments, prog_name=program, standalone_mode=False, obj=settings)
+    except typer.BadParameter as error:
+        raise UsageError(_bad_parameter(error)) from error
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+
+
+def _bad_parameter(error: typer.BadParameter) -> str:
+    parameter: Any = error.param
+    names = getattr(parameter, "opts", [])
+    flag = next((n for n in names if n.startswith("--")), None)
+    if flag:
+        return f'invalid argument for "{flag}" flag: {error.message}'
+    return error.format_message()

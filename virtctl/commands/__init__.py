@@ -1,0 +1,1 @@
+"""One module per command: its function `command` (typer reads its signature) and its EXAMPLES."""

@@ -1,0 +1,188 @@
+"""Manifests a user names with -f: read, brought up to today's API, and checked before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from virtctl.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from virt_types.errors import Cause
+
+Json = dict[str, Any]
+
+SUFFIXES = (".yaml", ".yml", ".json")
+MAX_BYTES = 16 << 20
+MAX_SHOWN = 10
+OUR_GROUPS = ("kubevirt.io/",)
+
+
+class Manifest(NamedTuple):
+    """One object, ready to be sent; `where` is FILE:LINE."""
+
+    obj: Json
+    where: str
+
+    @property
+    def name(self) -> str:
+        return str(self.obj["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self.obj["metadata"].get("namespace") or "")
+
+
+def load(sources: list[str]) -> list[Manifest]:
+    """Every object of every file, directory or `-`, checked. Raises InputError, or VirtError of virt_types."""
+    found = [manifest for source in sources for manifest in _of_source(source)]
+    if not found:
+        raise InputError(
+            f"no objects in {', '.join(sources)}", hint="A manifest has at least apiVersion, kind and metadata."
+        )
+    return found
+
+
+def _of_source(source: str) -> Iterator[Manifest]:
+    from virt_types import manifest
+
+    for path in _files(source):
+        for document in manifest.load(_read(path), path or "stdin"):
+            where = f"{path or 'stdin'}:{document.line}"
+            for obj in _items(document.obj, where):
+                yield _checked(obj, where)
+
+
+def _files(source: str) -> list[str]:
+    """The files behind one -f; an empty name is stdin."""
+    if source == "-":
+        return [""]
+    if source.startswith(("http://", "https://")):
+        raise InputError(
+            f"{source}: manifests are not fetched from the network", hint=f"curl -L {source} | virtctl apply -f -"
+        )
+    path = Path(source)
+    try:
+        if not path.is_dir():
+            return [source]
+        files = sorted(str(entry) for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: {_reason(error)}") from error
+    if not files:
+        raise InputError(f"{source}: the directory has no manifest", hint=f"Manifests end in {', '.join(SUFFIXES)}.")
+    return files
+
+
+def _read(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") if path else open(sys.stdin.fileno(), "rb", closefd=False) as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path or 'stdin'}: {_reason(error)}") from error
+    if len(data) > MAX_BYTES:
+        raise InputError(
+            f"{path or 'stdin'}: the manifest is larger than {MAX_BYTES >> 20} MiB",
+            hint="An object holds 1.5 MiB at most; put data into a disk image and its objects into several files.",
+        )
+    return data
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _items(obj: object, where: str) -> Iterator[Json]:
+    """The object itself, or those of a List."""
+    if not isinstance(obj, dict):
+        raise InputError(f"{where}: a manifest must be a map with apiVersion and kind, not {obj!r:.60}")
+    if obj.get("kind") != "List":
+        yield obj
+        return
+    items = obj.get("items")
+    if not isinstance(items, list):
+        raise InputError(f"{where}: items of a List must be a list")
+    for item in items:
+        yield from _items(item, where)
+
+
+def _checked(obj: Json, where: str) -> Manifest:
+    for field in ("apiVersion", "kind"):
+        if not isinstance(obj.get(field), str) or not obj[field]:
+            raise InputError(
+                f"{where}: {field} must be a string, not {obj.get(field)!r:.60}", hint="Each object needs both."
+            )
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        raise InputError(f"{where}: {obj['kind']}: metadata.name must be a string, not {name!r:.60}")
+    if obj["apiVersion"].startswith(OUR_GROUPS):
+        obj = _converted(obj, where)
+        _check_ours(obj, where)
+    return Manifest(obj, where)
+
+
+def _converted(obj: Json, where: str) -> Json:
+    from virt_types import legacy
+
+    converted, notes = legacy.convert(obj)
+    for note in notes:
+        print(f"{where}: {note}", file=sys.stderr)
+    result: Json = converted
+    return result
+
+
+def _check_ours(obj: Json, where: str) -> None:
+    """Schema and rules, as admission will check them, so that a mistake needs no server to be found."""
+    import copy
+
+    from virt_types import crds, structural
+
+    schema = next((s for kind, s in _schemas(crds.custom_resource_definitions()) if kind == obj["kind"]), None)
+    if schema is None:
+        return
+    trial = copy.deepcopy(obj)
+    walked = structural.compile_schema(schema)(trial, defaults=True, prune=True)
+    complaints = [_complaint(cause) for cause in walked.causes]
+    complaints += [f'unknown field "{field}"' for field in walked.unknown]
+    if not complaints:
+        complaints = [_complaint(cause) for cause in _broken_rules(trial)]
+    if complaints:
+        shown = "; ".join(complaints[:MAX_SHOWN])
+        more = f"; and {len(complaints) - MAX_SHOWN} more" if len(complaints) > MAX_SHOWN else ""
+        name = obj["metadata"]["name"]
+        raise InputError(
+            f'{where}: {obj["kind"]} "{name}" is invalid: {shown}{more}',
+            hint="Nothing was created. `kubectl explain` and docs/manifests.md show the fields there are.",
+        )
+
+
+def _complaint(cause: Cause) -> str:
+    return cause.message if not cause.field or cause.field in cause.message else f"{cause.field}: {cause.message}"
+
+
+def _schemas(definitions: list[Json]) -> Iterator[tuple[str, Json]]:
+    for definition in definitions:
+        yield definition["spec"]["names"]["kind"], definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+def _broken_rules(obj: Json) -> list[Cause]:
+    from virt_types import codec, defaults, v1, validation
+
+    if obj["kind"] == "VirtualMachine":
+        vm = codec.from_builtins(obj, v1.VirtualMachine)
+        defaults.default_vm(vm, new_uuid=_placeholder_uuid, new_mac=_placeholder_mac)
+        return list(validation.validate_vm(vm))
+    vmi = codec.from_builtins(obj, v1.VirtualMachineInstance)
+    defaults.default_vmi(vmi, new_uuid=_placeholder_uuid, new_mac=_placeholder_mac, now="2020-01-01T00:00:00Z")
+    return list(validation.validate_vmi(vmi))
+
+
+def _placeholder_uuid() -> str:
+    return "00000000-0000-4000-8000-000000000000"
+
+
+def _placeholder_mac() -> str:
+    return "52:54:00:00:00:01"

@@ -1,0 +1,48 @@
+"""What commands print on stdout: documents as JSON or YAML, and tables aligned as kubectl aligns them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from virtctl.errors import UsageError
+from virtctl.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def check_format(given: str, known: Sequence[str]) -> None:
+    """Raises UsageError for an output format that is not among `known` (empty is always allowed)."""
+    if given and given not in known:
+        raise UsageError(
+            f'unable to match a printer suitable for the output format "{given}"', hint=f"One of {', '.join(known)}."
+        )
+
+
+def document(value: dict[str, Any], form: str) -> None:
+    """Print one object as `json` (indent 4, as kubectl) or `yaml`."""
+    if form == "json":
+        print(json.dumps(value, indent=4, ensure_ascii=False))
+    else:
+        print(yaml_text(value), end="")
+
+
+def yaml_text(value: object) -> str:
+    import yaml
+
+    text: str = yaml.dump(
+        value, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), allow_unicode=True, width=1 << 20
+    )
+    return text
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], widths: list[int] | None = None) -> list[int]:
+    """Print rows under their headers, three spaces apart; the widths it returns go with rows that follow."""
+    lines = [[printable(cell) for cell in row] for row in rows]
+    shown = [*([] if widths else [list(headers)]), *lines]
+    widths = [max([len(row[i]) for row in shown] + ([widths[i]] if widths else [])) for i in range(len(headers))]
+    for row in shown:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("   ".join(cells).rstrip(), flush=True)
+    return widths

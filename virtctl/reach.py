@@ -1,0 +1,79 @@
+"""Waiting for an instance that is about to run: `console` and `vnc` may be typed right after `start`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from virtctl.errors import ApiRefusal, WaitFailed
+from virtctl.http import INSTANCES, VIRTUAL_MACHINES
+from virtctl.waiting import Progress, explain, get, printable_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from virtctl.http import Client, Json
+
+    T = TypeVar("T")
+
+RETRY_SECONDS = 1.0
+NOT_RUNNING = "VMI is not running"
+COMING = frozenset(
+    {"Starting", "Provisioning", "WaitingForVolumeBinding", "WaitingForReceiver", "Running", "Migrating"}
+)
+
+
+def when_running(client: Client, name: str, attempt: Callable[[], T], limit: float) -> T:
+    """What `attempt` returns, tried again each second while the instance is on its way; `limit` in seconds, 0 is once.
+
+    An instance that is not coming (its machine is stopped, there is none, it has no such device) fails at once.
+    """
+    deadline = time.monotonic() + limit
+    said = ""
+    with Progress() as progress:
+        while True:
+            try:
+                return attempt()
+            except ApiRefusal as error:
+                state = _on_its_way(client, name, error)
+                if limit and time.monotonic() >= deadline:
+                    raise WaitFailed(
+                        f"Timeout trying to connect to the virtual machine instance {name}: it is {state}",
+                        hint="--timeout waits longer; `virtctl list` shows the state.",
+                    ) from error
+                if not limit:
+                    raise
+            text = f"Waiting for {name} to run: it is {state}"
+            progress.show(text)
+            if not sys.stderr.isatty() and text != said:
+                print(text, file=sys.stderr)
+            said = text
+            time.sleep(RETRY_SECONDS)
+
+
+def _on_its_way(client: Client, name: str, error: ApiRefusal) -> str:
+    """What the instance is doing, for people; raises when waiting for it is pointless."""
+    if error.code == 400 and NOT_RUNNING in error.message:
+        vmi = get(client, INSTANCES, name)
+        if _final(vmi):
+            raise error
+        return explain(vmi)
+    if error.code != 404:
+        raise error
+    vm = get(client, VIRTUAL_MACHINES, name)
+    if vm is None:
+        raise error
+    if not (printable_status(vm) in COMING or (vm.get("status") or {}).get("stateChangeRequests")):
+        raise ApiRefusal(
+            f"VM {name} is not running: it is {explain(vm)}",
+            error.code,
+            error.status,
+            hint=f"Start it: virtctl start {name}",
+        ) from error
+    return explain(vm)
+
+
+def _final(vmi: Json | None) -> bool:
+    return ((vmi or {}).get("status") or {}).get("phase") in ("Succeeded", "Failed")
