@@ -15,6 +15,7 @@ nox.options.sessions = ["lint", "types", "unit"]
 PRODUCT = ("virtctl", "virt_types", "virt_kube", "virt_controller", "virt_handler", "virt_api", "virt_local")
 VENV_PROGRAMS = Path(".venv/bin")
 PINS = Path("requirements/python.txt")
+PINS_HEAD = "# Every Python package at the version tested; written by `nox -s pins` from .venv. Ranges: pyproject.toml."
 # What a test starts must find its bytecode, as a user's command does.
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": None}
 
