@@ -97,6 +97,9 @@ class Informer(Generic[T]):
         """The objects for which the indexer `index` gave `value`."""
         return tuple(self._indices[index].get(value, {}).values())
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._objects
+
     def __len__(self) -> int:
         return len(self._objects)
 

@@ -44,7 +44,7 @@ class LeaderElector:
 
     async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
         """Wait for the lease, then run `work` while it holds. Raises LostLease when it could not be renewed in time."""
-        while not await self._try():
+        while not await self._try():  # noqa: ASYNC110  the lease is in another process
             await asyncio.sleep(RETRY_SECONDS)
         log.info("leading lease=%s/%s identity=%s", self._namespace, self._name, self._identity)
         working = asyncio.ensure_future(work())

@@ -1,0 +1,70 @@
+"""The informers all loops of this process share."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from virt_controller.objects import Node, PersistentVolumeClaim
+from virt_controller.phase import is_final
+from virt_controller.placer import PLACED_INDEX, UNPLACED_INDEX, claim_names, placed_indexer
+from virt_kube.api import KubeClient
+from virt_kube.informer import Informer
+from virt_kube.resources import NODES, PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
+from virt_types.codec import decode
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance
+
+CLAIM_INDEX = "claim"
+NODE_INDEX = "node"
+
+
+class Caches:
+    """VMs, VMIs, nodes and claims as the API last showed them."""
+
+    def __init__(self, client: KubeClient, namespace: str = "") -> None:
+        self.vms = Informer[VirtualMachine](
+            client,
+            VIRTUAL_MACHINES,
+            partial(decode, type_=VirtualMachine),
+            namespace=namespace,
+            indexers={CLAIM_INDEX: _claims_of_vm},
+        )
+        self.vmis = Informer[VirtualMachineInstance](
+            client,
+            VIRTUAL_MACHINE_INSTANCES,
+            partial(decode, type_=VirtualMachineInstance),
+            namespace=namespace,
+            indexers={
+                PLACED_INDEX: placed_indexer,
+                UNPLACED_INDEX: _unplaced,
+                NODE_INDEX: _node,
+            },
+        )
+        self.nodes = Informer[Node](client, NODES, partial(decode, type_=Node))
+        self.claims = Informer[PersistentVolumeClaim](
+            client, PERSISTENT_VOLUME_CLAIMS, partial(decode, type_=PersistentVolumeClaim), namespace=namespace
+        )
+
+    async def run(self) -> None:
+        """Keep all of them true until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for informer in (self.vms, self.vmis, self.nodes, self.claims):
+                tasks.create_task(informer.run(), name=f"informer-{informer.resource.plural}")
+
+    async def synced(self) -> None:
+        """Wait until each has seen the whole list once."""
+        for informer in (self.vms, self.vmis, self.nodes, self.claims):
+            await informer.synced.wait()
+
+
+def _claims_of_vm(vm: VirtualMachine) -> list[str]:
+    template = VirtualMachineInstance(spec=vm.spec.template.spec)
+    return [f"{vm.metadata.namespace}/{name}" for name in claim_names(template)]
+
+
+def _unplaced(vmi: VirtualMachineInstance) -> tuple[str, ...]:
+    return () if vmi.status.node_name or is_final(vmi) else ("true",)
+
+
+def _node(vmi: VirtualMachineInstance) -> tuple[str, ...]:
+    return (vmi.status.node_name,) if vmi.status.node_name else ()

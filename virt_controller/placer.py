@@ -1,0 +1,121 @@
+"""Placement as the loops use it: the pure `place` on the caches' state, plus what was decided but is not in them yet.
+
+The VM loop asks when it creates an instance, so that it is born placed; the VMI loop asks for those that wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from virt_controller.objects import Node, PersistentVolumeClaim
+from virt_controller.phase import PENDING, SCHEDULED, drop_conditions, enter, set_condition
+from virt_controller.placement import Placed, place
+from virt_kube.events import EventKind
+from virt_kube.informer import Informer, Key, key_of
+from virt_types import labels
+from virt_types.v1 import VirtualMachineInstance
+
+NOT_SCHEDULED = "virt-launcher pod has not yet been scheduled"
+NOT_RUNNING = "Guest VM is not reported as running"
+CLAIM_MISSING = "PVC {namespace}/{name} does not exist, waiting for it to appear"
+
+
+class Wait(NamedTuple):
+    """Why a VMI can't be placed now: the reason of its Synchronized condition ("" for none), and the event to tell."""
+
+    message: str
+    reason: str
+    event: str
+    event_type: EventKind
+
+
+class Placer:
+    """Decides nodes; two decisions in flight never count on the same free memory."""
+
+    def __init__(
+        self,
+        nodes: Informer[Node],
+        vmis: Informer[VirtualMachineInstance],
+        claims: Informer[PersistentVolumeClaim],
+    ) -> None:
+        self._nodes = nodes
+        self._vmis = vmis
+        self._claims = claims
+        self._assumed: dict[Key, VirtualMachineInstance] = {}
+
+    def apply(self, vmi: VirtualMachineInstance, now: float) -> Wait | None:
+        """Place `vmi`, changing its labels and status; or write into its conditions what it waits for.
+
+        Its phase and the node agent's finalizer are set where no admission has done so.
+        """
+        if not vmi.status.phase:
+            enter(vmi.status, PENDING, now)
+        if labels.VMI_FINALIZER not in vmi.metadata.finalizers:
+            vmi.metadata.finalizers = [*vmi.metadata.finalizers, labels.VMI_FINALIZER]
+        wait = self._missing_claim(vmi) or self._place(vmi, now)
+        if wait is not None:
+            _write_wait(vmi, wait, now)
+        return wait
+
+    @contextmanager
+    def assume(self, vmi: VirtualMachineInstance) -> Iterator[None]:
+        """Count `vmi` as placed while the API is told so."""
+        key = key_of(vmi)
+        self._assumed[key] = vmi
+        try:
+            yield
+        finally:
+            self._assumed.pop(key, None)
+
+    def _missing_claim(self, vmi: VirtualMachineInstance) -> Wait | None:
+        namespace = vmi.metadata.namespace
+        for claim in claim_names(vmi):
+            if self._claims.get(namespace, claim) is None:
+                message = CLAIM_MISSING.format(namespace=namespace, name=claim)
+                return Wait(message, "FailedPvcNotFound", "FailedPvcNotFound", "Normal")
+        return None
+
+    def _place(self, vmi: VirtualMachineInstance, now: float) -> Wait | None:
+        known = {key_of(other): other for other in self._vmis.by_index(PLACED_INDEX, "true")}
+        result = place(vmi, self._nodes.list(), {**known, **self._assumed}.values())
+        if not isinstance(result, Placed):
+            return Wait(result.message, "", "FailedScheduling", "Warning")
+        vmi.metadata.labels = {**vmi.metadata.labels, labels.NODE_NAME: result.node}
+        vmi.status.node_name = result.node
+        drop_conditions(vmi.status, "PodScheduled", "Synchronized")
+        enter(vmi.status, SCHEDULED, now)
+        set_condition(vmi.status, "Ready", False, reason="GuestNotRunning", message=NOT_RUNNING, now=now)
+        return None
+
+
+PLACED_INDEX = "placed"
+UNPLACED_INDEX = "unplaced"
+
+
+def placed_indexer(vmi: VirtualMachineInstance) -> tuple[str, ...]:
+    return ("true",) if vmi.status.node_name else ()
+
+
+def claim_names(vmi: VirtualMachineInstance) -> list[str]:
+    """The claims a VMI's volumes need, in order; a DataVolume's claim has its name."""
+    names = []
+    for volume in vmi.spec.volumes:
+        if volume.persistent_volume_claim is not None:
+            names.append(volume.persistent_volume_claim.claim_name)
+        elif volume.data_volume is not None:
+            names.append(volume.data_volume.name)
+        elif volume.ephemeral is not None and volume.ephemeral.persistent_volume_claim is not None:
+            names.append(volume.ephemeral.persistent_volume_claim.claim_name)
+    return [name for name in names if name]
+
+
+def _write_wait(vmi: VirtualMachineInstance, wait: Wait, now: float) -> None:
+    status = vmi.status
+    if not wait.reason:
+        drop_conditions(status, "Synchronized")
+    else:
+        set_condition(status, "Synchronized", False, reason=wait.reason, message=wait.message, now=now)
+    set_condition(status, "PodScheduled", False, reason="Unschedulable", message=wait.message, now=now)
+    set_condition(status, "Ready", False, reason="PodNotExists", message=NOT_SCHEDULED, now=now)

@@ -1,0 +1,1 @@
+"""The VirtualMachine loop: from a VM's run strategy and its VMI to what has to happen."""

@@ -1,0 +1,33 @@
+"""What the VirtualMachine loop knows of one VM at one moment. `controller` builds it, `decide` and `status` read it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance
+
+
+class Failure(NamedTuple):
+    """Why the last sync failed: a CamelCase reason of spec 2.8 and a sentence."""
+
+    reason: str
+    message: str
+
+
+class Observed(NamedTuple):
+    """`vmi` is the VMI of the VM's name that it controls or may adopt, `rival` one that somebody else controls."""
+
+    vm: VirtualMachine
+    vmi: VirtualMachineInstance | None = None
+    rival: VirtualMachineInstance | None = None
+    going: bool = False  # the deletion of `vmi` was asked for, even if the cache does not show it yet
+    failure: Failure | None = None
+    unbound_claims: tuple[str, ...] = ()
+    jitter: float = 0.0  # 0 up to 1, chosen anew for each pass
+
+    @property
+    def owned(self) -> VirtualMachineInstance | None:
+        """The VMI if it is controlled by this VM already."""
+        vmi = self.vmi
+        owner = vmi.metadata.controller if vmi is not None else None
+        return vmi if owner is not None and owner.uid == self.vm.metadata.uid else None

@@ -1,0 +1,43 @@
+"""What virt-controller has to do for one VMI; from Scheduled on the node agent does the rest (spec 3.1).
+
+unplaced, wanted            Place
+unplaced, being deleted     End: nothing was ever started, so nobody else can let it go
+ended or ending, VM gone    ReleaseOrphan: the VM loop would do it, but there is no VM any more
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from virt_controller.phase import is_final, is_going, is_placed
+from virt_types import labels
+from virt_types.v1 import VirtualMachineInstance
+
+
+class Place(NamedTuple):
+    """Find a node, or say what is missing."""
+
+
+class End(NamedTuple):
+    """Make the VMI Failed and take the node agent's finalizer off it."""
+
+
+class ReleaseOrphan(NamedTuple):
+    """Take the VM loop's finalizer off, once an uncached look shows that the VM is gone."""
+
+
+Effect = Place | End | ReleaseOrphan | None
+
+
+def decide(vmi: VirtualMachineInstance, *, owner_known: bool) -> Effect:
+    """The next effect. `owner_known`: the cache has the very VM that controls this VMI."""
+    finalizers = vmi.metadata.finalizers
+    if not is_placed(vmi) or (is_final(vmi) and not vmi.status.node_name):
+        if is_going(vmi) and labels.VMI_FINALIZER in finalizers:
+            return End()
+        if not is_going(vmi) and not is_final(vmi):
+            return Place()
+    ending = is_going(vmi) or is_final(vmi)
+    if ending and labels.VM_FINALIZER in finalizers and not owner_known:
+        return ReleaseOrphan()
+    return None
