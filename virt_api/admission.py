@@ -13,20 +13,18 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from virt_types.defaults import default_vm, default_vmi
-from virt_types.validation import validate_vm, validate_vmi
-
 from virt_api import refusals
 from virt_kube.admission import AdmissionRequest, AdmissionResult, UserInfo
 from virt_kube.api import Json
 from virt_types import codec, labels
+from virt_types.defaults import carry_identity, default_vm, default_vmi
 from virt_types.errors import Cause, InvalidObject
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
+from virt_types.validation import validate_vm, validate_vmi
 
 NODE_GROUP_PREFIX = "system:node:"
 NOT_SUPPORTED = "FieldValueNotSupported"
 RUNNING_DEPRECATED = "spec.running is deprecated, please use spec.runStrategy instead."
-LABELS_AT_CREATE = "creation of the following reserved kubevirt.io/ labels on a VMI object is prohibited"
 LABELS_AT_UPDATE = "modification of the following reserved kubevirt.io/ labels on a VMI object is prohibited"
 SPEC_RESTRICTED = "update of VMI object is restricted"
 OTHER_NODE = "Node restriction, virt-handler is only allowed to modify VMIs it owns"
@@ -50,7 +48,10 @@ def utc_now() -> str:
 
 
 class KubeVirtAdmission:
-    """Implements `virt_kube.admission.Admission`. Randomness and time are given, so that tests can fix them."""
+    """Implements `virt_kube.admission.Admission`. Randomness and time are given, so that tests can fix them.
+
+    `require_node`: a node agent whose user names no node may write nothing. One machine, with one agent, needs none.
+    """
 
     def __init__(
         self,
@@ -58,8 +59,10 @@ class KubeVirtAdmission:
         new_uuid: Callable[[], str] = new_uuid,
         new_mac: Callable[[], str] = new_mac,
         now: Callable[[], str] = utc_now,
+        require_node: bool = True,
     ) -> None:
         self._new_uuid, self._new_mac, self._now = new_uuid, new_mac, now
+        self._require_node = require_node
 
     async def admit(self, request: AdmissionRequest) -> AdmissionResult:
         """Default, then validate; a refusal is a 422 with every cause."""
@@ -79,7 +82,7 @@ class KubeVirtAdmission:
         if old is None:
             default_vm(vm, new_uuid=self._new_uuid, new_mac=self._new_mac)
         else:
-            _keep_identity(vm, codec.from_builtins(old, VirtualMachine))
+            carry_identity(codec.from_builtins(old, VirtualMachine), vm)
         _refuse(validate_vm(vm), refusals.VM, request.name)
         warnings = () if vm.spec.running is None else (RUNNING_DEPRECATED,)
         return AdmissionResult(obj | {"spec": codec.to_builtins(vm.spec)}, warnings)
@@ -92,39 +95,21 @@ class KubeVirtAdmission:
     def _new_vmi(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
         trusted = request.user.name in labels.COMPONENT_USERS
         if not trusted:
-            if _reserved(obj):
-                _refuse([Cause(NOT_SUPPORTED, LABELS_AT_CREATE, "metadata.labels")], refusals.VMI, request.name)
             obj = {key: value for key, value in obj.items() if key != "status"}
         vmi = _decode(obj, VirtualMachineInstance, refusals.VMI)
-        default_vmi(vmi, new_uuid=self._new_uuid, new_mac=self._new_mac)
-        _refuse(validate_vmi(vmi), refusals.VMI, request.name)
-        return AdmissionResult(
-            obj
-            | {
-                "metadata": self._vmi_metadata(obj.get("metadata") or {}, request.name),
-                "spec": codec.to_builtins(vmi.spec),
-                "status": self._first_status(codec.to_builtins(vmi.status)),
-            }
-        )
-
-    def _vmi_metadata(self, metadata: Json, name: str) -> Json:
-        finalizers = list(metadata.get("finalizers") or ())
-        if labels.VMI_FINALIZER not in finalizers:
-            finalizers.append(labels.VMI_FINALIZER)
-        named = {labels.VMI_ID: vmi_id(name)} if name else {}
-        return metadata | {"finalizers": finalizers, "labels": named | (metadata.get("labels") or {})}
-
-    def _first_status(self, status: Json) -> Json:
-        """Pending since now, unless its creator has placed it already."""
-        phase = status.get("phase") or "Pending"
-        stamps = status.get("phaseTransitionTimestamps") or [
-            {"phase": phase, "phaseTransitionTimestamp": self._now()},
-        ]
-        return status | {"phase": phase, "phaseTransitionTimestamps": stamps}
+        # The VM controller creates its VMIs already placed; everybody else's begin at Pending.
+        now = "" if vmi.status.phase else self._now()
+        default_vmi(vmi, new_uuid=self._new_uuid, new_mac=self._new_mac, now=now)
+        if labels.VMI_FINALIZER not in vmi.metadata.finalizers:
+            vmi.metadata.finalizers.append(labels.VMI_FINALIZER)
+        if request.name:
+            vmi.metadata.labels.setdefault(labels.VMI_ID, vmi_id(request.name))
+        _refuse(validate_vmi(vmi, trusted=trusted), refusals.VMI, request.name)
+        return AdmissionResult(obj | _changed_fields(vmi, obj.get("metadata") or {}))
 
     def _changed_vmi(self, request: AdmissionRequest, obj: Json, old: Json) -> AdmissionResult:
         if request.user.name in labels.COMPONENT_USERS:
-            _check_node(request.user, old, request.name)
+            self._check_node(request.user, old, request.name)
             return AdmissionResult(obj)
         obj = {key: value for key, value in obj.items() if key != "status"}
         if "status" in old:
@@ -139,36 +124,33 @@ class KubeVirtAdmission:
         _refuse(causes, refusals.VMI, request.name)
         return AdmissionResult(obj)
 
+    def _check_node(self, user: UserInfo, old: Json, name: str) -> None:
+        """A node's agent writes the VMIs of its node only; its user carries the node as a group."""
+        if user.name != labels.HANDLER_USER:
+            return
+        nodes = {group.removeprefix(NODE_GROUP_PREFIX) for group in user.groups if group.startswith(NODE_GROUP_PREFIX)}
+        if not nodes and self._require_node:
+            _refuse([Cause(NOT_SUPPORTED, NO_NODE, "")], refusals.VMI, name)
+        if nodes and (old.get("status") or {}).get("nodeName") not in nodes:
+            _refuse([Cause(NOT_SUPPORTED, OTHER_NODE, "")], refusals.VMI, name)
+
+
+def _changed_fields(vmi: VirtualMachineInstance, metadata: Json) -> Json:
+    """What defaulting may have touched; the rest of the object stays as it came."""
+    meta = vmi.metadata
+    touched = {"labels": meta.labels, "annotations": meta.annotations, "finalizers": meta.finalizers}
+    return {
+        "metadata": metadata | {key: value for key, value in touched.items() if value},
+        "spec": codec.to_builtins(vmi.spec),
+        "status": codec.to_builtins(vmi.status),
+    }
+
 
 def vmi_id(name: str) -> str:
     """The value of the label that Services made by `virtctl expose` select (virtctl shortens long names alike)."""
     if len(name) <= MAX_LABEL:
         return name
     return f"{name[:54]}-{hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]}"
-
-
-def _keep_identity(vm: VirtualMachine, old: VirtualMachine) -> None:
-    """Replacing a VM with the manifest it was made from must not give the guest a new uuid, serial or MAC."""
-    new_domain, old_domain = vm.spec.template.spec.domain, old.spec.template.spec.domain
-    if old_domain.firmware is not None:
-        if new_domain.firmware is None:
-            new_domain.firmware = type(old_domain.firmware)()
-        new_domain.firmware.uuid = new_domain.firmware.uuid or old_domain.firmware.uuid
-        new_domain.firmware.serial = new_domain.firmware.serial or old_domain.firmware.serial
-    macs = {interface.name: interface.mac_address for interface in old_domain.devices.interfaces}
-    for interface in new_domain.devices.interfaces:
-        interface.mac_address = interface.mac_address or macs.get(interface.name)
-
-
-def _check_node(user: UserInfo, old: Json, name: str) -> None:
-    """A node's agent writes the VMIs of its node only; its user carries the node as a group."""
-    if user.name != labels.HANDLER_USER:
-        return
-    nodes = {group.removeprefix(NODE_GROUP_PREFIX) for group in user.groups if group.startswith(NODE_GROUP_PREFIX)}
-    if not nodes:
-        _refuse([Cause(NOT_SUPPORTED, NO_NODE, "")], refusals.VMI, name)
-    if (old.get("status") or {}).get("nodeName") not in nodes:
-        _refuse([Cause(NOT_SUPPORTED, OTHER_NODE, "")], refusals.VMI, name)
 
 
 def _reserved(obj: Mapping[str, Any]) -> dict[str, str]:

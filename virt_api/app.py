@@ -6,7 +6,10 @@ on in X-Remote-User and X-Remote-Group.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import socket as socketlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from virt_types.errors import VirtError
 
 log = logging.getLogger("virt_api.app")
 
+SHUTDOWN = 1.0  # seconds that open streams have to end
 MAX_BODY = 3 << 20  # what a Kubernetes API server accepts
 ROOT = f"/apis/{discovery.GROUP}"
 VERSIONED = ROOT + "/{version:v1|v1alpha3}"
@@ -44,6 +48,33 @@ def build(client: KubeClient, *, handler_socket: str | Path) -> web.Application:
     app.cleanup_ctx.append(_agent)
     app.add_routes(_routes())
     return app
+
+
+async def serve(
+    client: KubeClient, *, socket: Path, handler_socket: Path, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Answer on a unix socket, which only our own user can reach, until cancelled."""
+    runner = web.AppRunner(build(client, handler_socket=handler_socket), access_log=None, shutdown_timeout=SHUTDOWN)
+    try:
+        await runner.setup()
+        await web.SockSite(runner, _listen(socket)).start()
+        log.info("subresource api listens socket=%s", socket)
+        ready()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def _listen(path: Path) -> socketlib.socket:
+    """A unix socket in place of one nobody listens on any more, which is what kill -9 leaves."""
+    path.unlink(missing_ok=True)
+    listening = socketlib.socket(socketlib.AF_UNIX, socketlib.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(mask)
+    return listening
 
 
 def _routes() -> list[web.RouteDef]:

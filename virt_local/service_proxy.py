@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from virt_kube.api import ApiError, Json, KubeClient, NotFound, Resource
 from virt_kube.informer import Informer
@@ -41,12 +41,13 @@ class ServiceProxy:
         for informer in (self._services, self._guests):
             informer.add_handler(lambda _old, _new: self._changed.set())
 
-    async def run(self) -> None:
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._services.run())
             tasks.create_task(self._guests.run())
             await self._services.synced.wait()
             await self._guests.synced.wait()
+            ready()
             try:
                 await self._follow()
             finally:

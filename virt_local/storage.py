@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import field
@@ -120,16 +121,17 @@ class LocalStorage:
             lambda data: codec.decode(data, User),
             indexers={"claim": claims_of},
         )
-        self._claims.add_handler(lambda old, new: self._queue.add(key_of(new or old)) if new or old else None)
+        self._claims.add_handler(self._claim_changed)
         self._users.add_handler(self._user_changed)
 
-    async def run(self) -> None:
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         async with asyncio.TaskGroup() as tasks:
             await self._ensure_class()
             tasks.create_task(self._claims.run())
             tasks.create_task(self._users.run())
             await self._claims.synced.wait()
             await self._users.synced.wait()
+            ready()
             tasks.create_task(Runner("storage", self._queue, self.reconcile, workers=2).run())
 
     async def _ensure_class(self) -> None:
@@ -146,6 +148,11 @@ class LocalStorage:
                     "volumeBindingMode": "Immediate",
                 },
             )
+
+    def _claim_changed(self, old: Claim | None, new: Claim | None) -> None:
+        claim = new or old
+        if claim is not None:
+            self._queue.add(key_of(claim))
 
     def _user_changed(self, old: User | None, new: User | None) -> None:
         before = set(claims_of(old)) if old else set()

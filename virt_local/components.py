@@ -1,0 +1,226 @@
+"""The components of a one-machine cluster: how each is built, and when it counts as ready.
+
+The supervisor runs these. They get their Kubernetes client from a `Context`: in process when the API runs here too,
+else over HTTP with the certificate of their account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from virt_kube.admission import UserInfo
+from virt_kube.api import ApiError, KubeClient
+from virt_kube.events import EventRecorder
+from virt_kube.resources import NODES
+from virt_local.errors import NotRunning
+from virt_local.settings import Places, Settings
+from virt_types import codec, labels
+from virt_types.meta import Base, ObjectMeta
+
+if TYPE_CHECKING:
+    from virt_local import pki
+    from virt_local.apiserver.server import ApiServer
+    from virt_local.store import Store
+
+NODE_POLL = 0.25
+# Needs what no component of a real cluster has: storage classes, volumes, endpoints.
+LOCAL_USER = "system:serviceaccount:kubevirt:virt-local"
+LOCAL_GROUPS = ("system:masters", "system:authenticated")
+
+Ready = Callable[[], None]
+
+
+class Api:
+    """The Kubernetes API with its admission, garbage collection and certificates; an async context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = contextlib.AsyncExitStack()
+        self._server: ApiServer | None = None
+        self._collector: asyncio.Task[None] | None = None
+        self.server = ""
+
+    async def __aenter__(self) -> Self:
+        from virt_api.admission import KubeVirtAdmission
+        from virt_local import gc, pki
+        from virt_local.apiserver.proxy import SubresourceBackend
+        from virt_local.apiserver.server import ApiServer
+        from virt_local.store import Store
+        from virt_types.crds import custom_resource_definitions
+
+        settings, places = self._settings, self._settings.places
+        async with contextlib.AsyncExitStack() as stack:
+            certificates = await asyncio.to_thread(pki.ensure, places.state)
+            store: Store = await Store.open(places.state / "store.db")
+            stack.push_async_callback(store.close)
+            self._server = ApiServer(
+                store,
+                admission=KubeVirtAdmission(require_node=False),
+                subresources=SubresourceBackend(places.api_socket),
+            )
+            stack.push_async_callback(self._server.stop)
+            await self._server.bootstrap(custom_resource_definitions())
+            self._collector = asyncio.create_task(gc.run(self._server.client(), self._server.registry))
+            stack.push_async_callback(_cancelled, self._collector)
+            port = await self._server.start(settings.host, settings.port, certificates.server_context())
+            self.server = _url(settings.host, port)
+            await asyncio.to_thread(_write_kubeconfigs, places, certificates, self.server)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def client(self, user: UserInfo) -> KubeClient:
+        if self._server is None:
+            raise NotRunning("the API server has not started")
+        return self._server.client(user)
+
+    async def failed(self) -> None:
+        """Until something the API can't do without ends; raises why."""
+        if self._collector is not None:
+            await self._collector
+
+
+class Context:
+    """What a component is built from. An async context manager that closes the clients it gave."""
+
+    def __init__(self, settings: Settings, api: Api | None) -> None:
+        self.settings = settings
+        self._api = api
+        self._stack = contextlib.AsyncExitStack()
+
+    def client(self, name: str, *groups: str) -> KubeClient:
+        """A client for the account `name`; a component of its own process speaks HTTP."""
+        if self._api is not None:
+            return self._api.client(UserInfo(name, (labels.SERVICE_ACCOUNTS_GROUP, *groups)))
+        from virt_kube.http import HttpClient
+
+        path = component_kubeconfig(self.settings.places, name)
+        if not path.exists():
+            raise NotRunning(
+                f"no API has run here yet: {path} does not exist", hint="virtctl local up --components api"
+            )
+        client = HttpClient.from_kubeconfig(str(path), None)
+        self._stack.push_async_callback(client.close)
+        return client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+
+Run = Callable[[Context, Ready], Awaitable[None]]
+
+
+async def _subresources(context: Context, ready: Ready) -> None:
+    from virt_api.app import serve
+
+    places = context.settings.places
+    client = context.client(labels.API_USER)
+    await serve(client, socket=places.api_socket, handler_socket=places.handler_socket, ready=ready)
+
+
+async def _proxy(context: Context, ready: Ready) -> None:
+    from virt_local.service_proxy import ServiceProxy
+
+    await ServiceProxy(context.client(LOCAL_USER, *LOCAL_GROUPS)).run(ready)
+
+
+async def _storage(context: Context, ready: Ready) -> None:
+    from virt_local.storage import LocalStorage
+
+    client = context.client(LOCAL_USER, *LOCAL_GROUPS)
+    events = EventRecorder(client, "virt-local")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(events.run())
+        tasks.create_task(LocalStorage(client, context.settings.places.volumes, events).run(ready))
+
+
+async def _controllers(context: Context, ready: Ready) -> None:
+    from virt_controller.app import run
+
+    ready()
+    await run(context.client(labels.CONTROLLER_USER))
+
+
+async def _node(context: Context, ready: Ready) -> None:
+    from virt_handler.app import run
+
+    from virt_handler.options import Options, default_node_name
+
+    settings = context.settings
+    name = settings.node_name or default_node_name()
+    options = Options(
+        node_name=name,
+        state_dir=settings.places.state,
+        run_dir=settings.places.run,
+        accelerator=settings.accelerator,
+        network=settings.network,
+        registry_mirrors=settings.registry_mirrors,
+    )
+    client = context.client(labels.HANDLER_USER, f"system:node:{name}")
+    waiting = asyncio.create_task(_schedulable(client, name, ready))
+    try:
+        await run(client, options=options)
+    finally:
+        await _cancelled(waiting)
+
+
+class _Node(Base, kw_only=True):
+    metadata: ObjectMeta
+
+
+async def _schedulable(client: KubeClient, name: str, ready: Ready) -> None:
+    """Ready when the node takes guests."""
+    while True:
+        with contextlib.suppress(ApiError):
+            node = codec.decode(await client.get(NODES, "", name), _Node)
+            if node.metadata.labels.get(labels.NODE_SCHEDULABLE) == "true":
+                ready()
+                return
+        await asyncio.sleep(NODE_POLL)
+
+
+FACTORIES: Mapping[str, Run] = {
+    "subresources": _subresources,
+    "controllers": _controllers,
+    "node": _node,
+    "proxy": _proxy,
+    "storage": _storage,
+}
+
+
+def component_kubeconfig(places: Places, account: str) -> Path:
+    """Where the kubeconfig of an account lies; the supervisor's own work is done as the administrator."""
+    name = account.rpartition(":")[2]
+    return places.kubeconfig if account == LOCAL_USER else places.state / "pki" / f"{name}.kubeconfig"
+
+
+def _write_kubeconfigs(places: Places, certificates: pki.Pki, server: str) -> None:
+    from virt_local import pki
+
+    pki.write_kubeconfig(places.kubeconfig, certificates, server)
+    for name, pair in certificates.components.items():
+        pki.write_kubeconfig(places.state / "pki" / f"{name}.kubeconfig", certificates, server, pair=pair)
+
+
+def _url(host: str, port: int) -> str:
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task

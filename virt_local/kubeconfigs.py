@@ -1,0 +1,67 @@
+"""`virtctl local kubeconfig`: print our kubeconfig, or add it to the one kubectl reads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from virt_local.errors import LocalError, NotRunning
+
+SECTIONS = ("clusters", "users", "contexts")
+MAX_BYTES = 16 << 20
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise NotRunning(f"there is no kubeconfig at {path}", hint="Create the cluster: virtctl local up") from None
+    except OSError as err:
+        raise LocalError(f"can't read {path}: {err.strerror}", hint="run as the user who started the cluster") from None
+
+
+def merge_into_default(ours: Path) -> tuple[Path, str]:
+    """Add our cluster, user and context; the current context stays unless there was none. Returns file and context."""
+    target = Path((os.environ.get("KUBECONFIG") or "").split(os.pathsep)[0] or Path.home() / ".kube" / "config")
+    addition = yaml.safe_load(read(ours))
+    existing = _load(target)
+    for section in SECTIONS:
+        added = {entry["name"]: entry for entry in addition[section]}
+        kept = [entry for entry in existing.get(section) or () if entry.get("name") not in added]
+        existing[section] = [*kept, *added.values()]
+    existing.setdefault("apiVersion", "v1")
+    existing.setdefault("kind", "Config")
+    context = str(addition["current-context"])
+    existing["current-context"] = existing.get("current-context") or context
+    _write(target, yaml.safe_dump(existing, sort_keys=False))
+    return target, context
+
+
+def _load(target: Path) -> dict[str, Any]:
+    if not target.exists():
+        return {}
+    if target.stat().st_size > MAX_BYTES:
+        raise LocalError(f"{target} is larger than {MAX_BYTES} bytes: that is no kubeconfig")
+    try:
+        loaded = yaml.safe_load(target.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as err:
+        raise LocalError(f"can't read {target}: {err}", hint="mend or move it; nothing was changed") from None
+    if loaded is not None and not isinstance(loaded, dict):
+        raise LocalError(f"{target} holds no kubeconfig", hint="mend or move it; nothing was changed")
+    return loaded or {}
+
+
+def _write(target: Path, text: str) -> None:
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Where it is a link, the file behind it is the one to replace.
+        real = target.resolve()
+        partial = real.with_name(f"{real.name}.virtctl")
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+        partial.replace(real)
+    except OSError as err:
+        raise LocalError(f"can't write {target}: {err.strerror}", hint="nothing was changed") from None

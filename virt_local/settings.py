@@ -1,0 +1,85 @@
+"""What `virtctl local up` was asked for: directories, components and their options, as one value.
+
+Made by the command line, handed to the supervisor's process as JSON, read by every component's factory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+# In the order in which they start; each is named so on the command line and in `local status`.
+COMPONENTS = ("api", "subresources", "controllers", "node", "proxy", "storage")
+
+
+def default_state_dir() -> Path:
+    """`/var/lib/virtctl` for root, else below $XDG_STATE_HOME."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/virtctl")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "virtctl"
+
+
+def default_run_dir() -> Path:
+    """`/run/virtctl` for root, else below $XDG_RUNTIME_DIR."""
+    if os.geteuid() == 0:
+        return Path("/run/virtctl")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "virtctl"
+
+
+class Places(msgspec.Struct, frozen=True):
+    """The two directories of a one-machine cluster and what lies in them (docs/architecture.md)."""
+
+    state: Path
+    run: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.state / "kubeconfig"
+
+    @property
+    def log(self) -> Path:
+        return self.state / "log" / "local.log"
+
+    @property
+    def volumes(self) -> Path:
+        return self.state / "volumes"
+
+    @property
+    def records(self) -> Path:
+        return self.state / "node" / "records"
+
+    @property
+    def register(self) -> Path:
+        return self.run / "local.json"
+
+    @property
+    def api_socket(self) -> Path:
+        return self.run / "virt-api.sock"
+
+    @property
+    def handler_socket(self) -> Path:
+        return self.run / "virt-handler.sock"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`port` 0 means the port of last time, or a free one; `registry_mirrors` maps image prefixes to locations."""
+
+    places: Places
+    components: tuple[str, ...] = COMPONENTS
+    host: str = "127.0.0.1"
+    port: int = 0
+    node_name: str = ""
+    accelerator: Literal["auto", "kvm", "qemu"] = "auto"
+    network: str = "virtctl"
+    registry_mirrors: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+def encode(settings: Settings) -> str:
+    return msgspec.json.encode(settings, enc_hook=str).decode()
+
+
+def decode(text: str) -> Settings:
+    return msgspec.json.decode(text, type=Settings, dec_hook=lambda type_, value: type_(value))
