@@ -200,15 +200,15 @@ def _next_steps(settings: Settings) -> str:
 
 
 def _status_lines(found: Report) -> list[str]:
-    lines = [f"API         {found.server or '-'} ({found.health})", f"kubeconfig  {found.kubeconfig}"]
+    lines = [f"API           {found.server or '-'} ({found.health})", f"kubeconfig    {found.kubeconfig}"]
     for process in found.processes:
         for name, state in process.components.items():
             again = f", restarted {state.restarts} times" if state.restarts else ""
             why = f": {state.error}" if state.error and state.state != "running" else ""
-            lines.append(f"{name:12}{state.state}{again} (pid {process.pid}){why}")
-    lines += [f"node        {node.name} ({'' if node.schedulable else 'not '}schedulable)" for node in found.nodes]
+            lines.append(f"{name:14}{state.state}{again} (pid {process.pid}){why}")
+    lines += [f"node          {node.name} ({'' if node.schedulable else 'not '}schedulable)" for node in found.nodes]
     lines += [
-        f"guest       {guest.namespace}/{guest.name} {guest.phase} {guest.address}".rstrip() for guest in found.guests
-    ] or ["guest       none"]
-    lines.append("versions    " + ", ".join(f"{name} {number}" for name, number in found.versions.items()))
+        f"guest         {guest.namespace}/{guest.name} {guest.phase} {guest.address}".rstrip() for guest in found.guests
+    ] or ["guest         none"]
+    lines.append("versions      " + ", ".join(f"{name} {number}" for name, number in found.versions.items()))
     return lines

@@ -47,9 +47,10 @@ class Api:
 
     async def __aenter__(self) -> Self:
         from virt_api.admission import KubeVirtAdmission
-        from virt_local import gc, pki
+        from virt_local import pki
         from virt_local.apiserver.proxy import SubresourceBackend
         from virt_local.apiserver.server import ApiServer
+        from virt_local.gc import GarbageCollector
         from virt_local.store import Store
         from virt_types.crds import custom_resource_definitions
 
@@ -65,7 +66,9 @@ class Api:
             )
             stack.push_async_callback(self._server.stop)
             await self._server.bootstrap(custom_resource_definitions())
-            self._collector = asyncio.create_task(gc.run(self._server.client(), self._server.registry))
+            self._collector = asyncio.create_task(
+                GarbageCollector(store, self._server.registry, self._server.client()).run()
+            )
             stack.push_async_callback(_cancelled, self._collector)
             port = await self._server.start(settings.host, settings.port, certificates.server_context())
             self.server = _url(settings.host, port)
