@@ -39,6 +39,7 @@ COMMANDS = {
 GROUP_HELP = {"local": "Run the one-machine cluster: up, down, status, doctor."}
 
 _TYPER: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+_METAVARS = {"integer": "N", "text": "TEXT", "str": "TEXT", "int": "N"}
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -52,6 +53,10 @@ class Command(TyperCommand):
     """Help that ends with examples and where the global flags are."""
 
     examples = ""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """KIND NAME, not {KIND} {NAME}."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         program = ctx.find_root().info_name
@@ -99,6 +104,8 @@ def command(name: str) -> Any:
         single.command(name, cls=Command)(module.command)
         built: Any = typer.main.get_command(single)
         built.examples = module.EXAMPLES
+        for option in cobra.options(built):
+            option.metavar = option.metavar or (None if option.is_flag else _METAVARS.get(option.type.name))
         return built
     entry = plugins().get(name)
     return _load_plugin(entry) if entry else None
@@ -119,8 +126,11 @@ def _load_plugin(entry: EntryPoint) -> Any:
             f'the command group "{entry.name}" ({entry.value}) can not be loaded: {error}',
             hint="Install its package again, or remove it.",
         ) from error
-    built = typer.main.get_command(group)
+    # The same plain help as our own commands, and completion is ours too.
+    group.rich_markup_mode = None
+    built: Any = typer.main.get_command(group)
     built.name = entry.name
+    built.params = [p for p in built.params if p.name not in ("install_completion", "show_completion")]
     return built
 
 

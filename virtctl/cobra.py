@@ -90,7 +90,7 @@ def _unknown(group: Any, word: str, path: str) -> str:
 def command_flags(command: Any) -> tuple[flags.Flag, ...]:
     """The flags of a typer command, for the parser of `virtctl.flags`."""
     found = []
-    for option in _options(command):
+    for option in options(command):
         short = next((name[1:] for name in option.opts if len(name) == 2 and name[0] == "-"), "")
         help_text = " ".join((option.help or "").split())
         long_names = [name[2:] for name in (*option.opts, *option.secondary_opts) if name.startswith("--")]
@@ -99,7 +99,8 @@ def command_flags(command: Any) -> tuple[flags.Flag, ...]:
     return tuple(found)
 
 
-def _options(command: Any) -> list[Any]:
+def options(command: Any) -> list[Any]:
+    """The options of a typer command, without its arguments."""
     return [p for p in command.params if p.param_type_name == "option"]
 
 
@@ -131,7 +132,7 @@ def canonical(found: Found) -> Line:
     if not hasattr(found.command, "list_commands"):
         _check_words(found, parsed.words)
         _check_required(found.command, given)
-    arguments = [word for option in _options(found.command) for word in _spell(option, given)]
+    arguments = [word for option in options(found.command) for word in _spell(option, given)]
     globals_given = {name: value for name, value in parsed.values.items() if name not in own}
     return Line([*arguments, "--", *parsed.words], globals_given, help=False)
 
@@ -166,7 +167,7 @@ def _check_words(found: Found, words: list[str]) -> None:
 
 
 def _check_required(command: Any, given: dict[str, str | list[str]]) -> None:
-    long_names = {next(n for n in p.opts if n.startswith("--"))[2:] for p in _options(command) if p.required}
+    long_names = {next(n for n in p.opts if n.startswith("--"))[2:] for p in options(command) if p.required}
     missing = sorted(long_names - given.keys())
     if missing:
         raise UsageError("required flag(s) " + ", ".join(f'"{name}"' for name in missing) + " not set")

@@ -6,11 +6,13 @@ Blocking and small on purpose: a command sends one or two requests. Everything r
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from virt_kube import kubeconfig
 from virtctl.errors import ApiRefusal, Unreachable
+from virtctl.text import printable
 from virtctl.wire import Connection, ConnectionDropped, Response, quote
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Client:
         self.settings = settings
         self.config = kubeconfig.load(flags=settings.connection)
         self._connection: Connection | None = None
+        self._warned: set[str] = set()
 
     @property
     def namespace(self) -> str:
@@ -70,6 +73,7 @@ class Client:
         data = None if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
         response = self._exchange(method, target, data, content_type, accept)
         answer = response.read()
+        self._show_warnings(response)
         if self.settings.verbosity >= 8:
             from virtctl import trace
 
@@ -108,6 +112,13 @@ class Client:
             connection.close()
             raise
         return connection, response
+
+    def _show_warnings(self, response: Response) -> None:
+        """What the server has to say besides (`299 - "spec.running is deprecated"`), each text once."""
+        for text in response.warnings:
+            if text not in self._warned:
+                self._warned.add(text)
+                print(f"Warning: {printable(unquoted(text))}", file=sys.stderr)
 
     def close(self) -> None:
         if self._connection:
@@ -149,6 +160,12 @@ class Client:
         response = connection.send(method, target, headers, data)
         trace.response(self.settings.verbosity, method, url, response, time.monotonic() - started)
         return response
+
+
+def unquoted(warning: str) -> str:
+    """The text of a Warning header: `299 AGENT "TEXT"`, quotes in it escaped."""
+    _, _, rest = warning.partition('"')
+    return rest.removesuffix('"').replace('\\"', '"').replace("\\\\", "\\") or warning
 
 
 def decode(data: bytes) -> Json:

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from virt_types.errors import Cause
 from virtctl.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virt_types.errors import Cause
+    from virt_types.manifest import Document
 
 Json = dict[str, Any]
 
@@ -50,10 +51,9 @@ def _of_source(source: str) -> Iterator[Manifest]:
     from virt_types import manifest
 
     for path in _files(source):
-        for document in manifest.load(_read(path), path or "stdin"):
-            where = f"{path or 'stdin'}:{document.line}"
-            for obj in _items(document.obj, where):
-                yield _checked(obj, where)
+        title = path or "stdin"
+        for document in manifest.load(_read(path), title):
+            yield _checked(document, title)
 
 
 def _files(source: str) -> list[str]:
@@ -94,33 +94,20 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-def _items(obj: object, where: str) -> Iterator[Json]:
-    """The object itself, or those of a List."""
-    if not isinstance(obj, dict):
-        raise InputError(f"{where}: a manifest must be a map with apiVersion and kind, not {obj!r:.60}")
-    if obj.get("kind") != "List":
-        yield obj
-        return
-    items = obj.get("items")
-    if not isinstance(items, list):
-        raise InputError(f"{where}: items of a List must be a list")
-    for item in items:
-        yield from _items(item, where)
-
-
-def _checked(obj: Json, where: str) -> Manifest:
+def _checked(document: Document, title: str) -> Manifest:
+    obj, where = document.obj, f"{title}:{document.line}"
     for field in ("apiVersion", "kind"):
         if not isinstance(obj.get(field), str) or not obj[field]:
             raise InputError(
                 f"{where}: {field} must be a string, not {obj.get(field)!r:.60}", hint="Each object needs both."
             )
     metadata = obj.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
-        name = metadata.get("name") if isinstance(metadata, dict) else None
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(name, str) or not name:
         raise InputError(f"{where}: {obj['kind']}: metadata.name must be a string, not {name!r:.60}")
     if obj["apiVersion"].startswith(OUR_GROUPS):
         obj = _converted(obj, where)
-        _check_ours(obj, where)
+        _check_ours(obj, document, where)
     return Manifest(obj, where)
 
 
@@ -134,7 +121,7 @@ def _converted(obj: Json, where: str) -> Json:
     return result
 
 
-def _check_ours(obj: Json, where: str) -> None:
+def _check_ours(obj: Json, document: Document, where: str) -> None:
     """Schema and rules, as admission will check them, so that a mistake needs no server to be found."""
     import copy
 
@@ -145,10 +132,8 @@ def _check_ours(obj: Json, where: str) -> None:
         return
     trial = copy.deepcopy(obj)
     walked = structural.compile_schema(schema)(trial, defaults=True, prune=True)
-    complaints = [_complaint(cause) for cause in walked.causes]
-    complaints += [f'unknown field "{field}"' for field in walked.unknown]
-    if not complaints:
-        complaints = [_complaint(cause) for cause in _broken_rules(trial)]
+    causes = [*walked.causes, *(Cause("FieldUnknown", f'unknown field "{field}"', field) for field in walked.unknown)]
+    complaints = [_complaint(cause, document) for cause in causes or _broken_rules(trial)]
     if complaints:
         shown = "; ".join(complaints[:MAX_SHOWN])
         more = f"; and {len(complaints) - MAX_SHOWN} more" if len(complaints) > MAX_SHOWN else ""
@@ -159,8 +144,11 @@ def _check_ours(obj: Json, where: str) -> None:
         )
 
 
-def _complaint(cause: Cause) -> str:
-    return cause.message if not cause.field or cause.field in cause.message else f"{cause.field}: {cause.message}"
+def _complaint(cause: Cause, document: Document) -> str:
+    """With the field, and its line when that says more than where the object begins."""
+    named = not cause.field or cause.field in cause.message
+    line = document.line_of(cause.field)
+    return (cause.message if named else f"{cause.field}: {cause.message}") + f" (line {line})" * (line != document.line)
 
 
 def _schemas(definitions: list[Json]) -> Iterator[tuple[str, Json]]:

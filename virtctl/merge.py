@@ -19,12 +19,26 @@ def three_way(last: Json, wanted: Json, current: Json) -> Json:
             inner = three_way(before if isinstance(before, dict) else {}, value, current[name])
             if inner:
                 patch[name] = inner
-        elif name not in current or current[name] != value:
+        elif name not in current or not _kept(last.get(name), value, current[name]):
             patch[name] = value
     for name in last:
         if name not in wanted and name in current:
             patch[name] = None
     return patch
+
+
+def _kept(last: Any, wanted: Any, current: Any) -> bool:
+    """A value that need not be sent: it is there, or unchanged since last time and only added to by the server's defaults."""
+    return bool(current == wanted or (last == wanted and isinstance(wanted, list) and covers(wanted, current)))
+
+
+def covers(wanted: Any, current: Any) -> bool:
+    """Whether `current` is `wanted` plus fields in its maps."""
+    if isinstance(wanted, dict) and isinstance(current, dict):
+        return all(name in current and covers(value, current[name]) for name, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(current, list):
+        return len(wanted) == len(current) and all(map(covers, wanted, current))
+    return bool(wanted == current)
 
 
 def merged(target: Any, patch: Any) -> Any:

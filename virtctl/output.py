@@ -29,11 +29,17 @@ def document(value: dict[str, Any], form: str) -> None:
 
 
 def yaml_text(value: object) -> str:
+    """YAML as kubectl writes it: keys sorted, text of several lines as a block."""
     import yaml
 
-    text: str = yaml.dump(
-        value, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), allow_unicode=True, width=1 << 20
-    )
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, block)
+    text: str = yaml.dump(value, Dumper=Dumper, allow_unicode=True, width=1 << 20)
     return text
 
 

@@ -24,6 +24,7 @@ Headers = list[tuple[str, str]]
 
 CONNECT_SECONDS = 5.0
 MAX_HEAD_BYTES = 64 << 10
+MAX_HEADERS = 500
 MAX_BODY_BYTES = 512 << 20
 CHUNK = 64 << 10
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
@@ -75,11 +76,17 @@ class Response:
     """Status and headers of an answer; the body is read on demand, once."""
 
     def __init__(self, connection: Connection, status: int, reason: str, headers: dict[str, str]) -> None:
+        self.warnings: list[str] = []
         self.status = status
         self.reason = reason
         self.headers = headers
         self._connection = connection
         self._bodiless = status in (204, 304) or 100 <= status < 200
+
+    def add_header(self, name: str, value: str) -> None:
+        if name == "warning":
+            self.warnings.append(value)
+        self.headers[name] = value
 
     @property
     def reusable(self) -> bool:
@@ -195,14 +202,17 @@ class Connection:
                     f"the server at {self.address.authority} does not speak HTTP",
                     hint="Is it an https:// address written as http://, or another service's port?",
                 )
-            headers: dict[str, str] = {}
-            while line := self.read_line():
-                name, _, value = line.decode("latin-1").partition(":")
-                headers[name.strip().lower()] = value.strip()
-                if len(headers) > 200:
-                    raise Unreachable("the server's answer has too many headers")
-            if int(code) == 101 or not 100 <= int(code) < 200:
-                return Response(self, int(code), reason, headers)
+            response = Response(self, int(code), reason, {})
+            for _ in range(MAX_HEADERS):
+                line = self.read_line()
+                if not line:
+                    break
+                name, _, value = line.decode("utf-8", "replace").partition(":")
+                response.add_header(name.strip().lower(), value.strip())
+            else:
+                raise Unreachable("the server's answer has too many headers")
+            if response.status == 101 or not 100 <= response.status < 200:
+                return response
 
     def read_line(self) -> bytes:
         while (end := self._buffer.find(b"\n")) < 0:

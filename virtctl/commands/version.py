@@ -12,6 +12,7 @@ from virt_types.errors import VirtError
 from virtctl import release
 from virtctl.errors import CommandError, UsageError
 from virtctl.http import Client, path
+from virtctl.output import yaml_text
 
 EXAMPLES = """
 # Client and server
@@ -71,9 +72,7 @@ def _show(versions: dict[str, Any], output: str) -> None:
     if output == "json":
         print(json.dumps(versions, indent=2))
     elif output == "yaml":
-        import yaml
-
-        print(yaml.safe_dump(versions), end="")
+        print(yaml_text(versions), end="")
     else:
         for title, key in (("Client", "clientVersion"), ("Server", "serverVersion")):
             if key in versions:
