@@ -39,7 +39,7 @@ FILES = {
     "etc/fstab": "",
     "etc/resolv.conf": "",
     "etc/ssh/sshd_config.d/50-password.conf": "PasswordAuthentication yes\n",
-    "etc/cloud/cloud.cfg.d/50-no-packages.cfg": "package_update: false\nlocale: false\n",
+    "etc/cloud/cloud.cfg.d/50-no-packages.cfg": "package_update: false\nlocale: false\nmanage_etc_hosts: true\n",
     "etc/initramfs-tools/conf.d/small": "MODULES=list\nCOMPRESS=lz4\n",
     "etc/systemd/system.conf.d/quick.conf": "[Manager]\nDefaultTimeoutStopSec=15s\n",
 }
