@@ -6,6 +6,7 @@ null is as good as an absent field, as it is for a Kubernetes API server.
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +14,9 @@ import msgspec
 from virt_types.errors import Cause, InvalidObject
 
 T = TypeVar("T")
+_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
+_JSON_TYPES = {"int": "integer", "str": "string", "bool": "boolean", "float": "number"}
 _encoder = msgspec.json.Encoder()
 
 
@@ -69,8 +73,16 @@ def _without_nulls(obj: Any) -> Any:
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidObject:
-    """msgspec says "Expected `int`, got `str` - at `$.spec.x`": the path becomes the field."""
+    """msgspec says "Expected `int | null`, got `str` - at `$.spec.x`"; here an API server's words."""
     text, _, path = str(error).partition(" - at `$")
     field = path.rstrip("`").removeprefix(".") or "<root>"
-    message = text.replace("`", "").replace("Expected", "expected").replace("Object missing", "missing")
-    return InvalidObject(f"{field}: {message}", (Cause("FieldValueTypeInvalid", message, field),))
+    wrong = _WRONG_TYPE.fullmatch(text)
+    if wrong is None:
+        missing = _MISSING.fullmatch(text)
+        message = f"{field}.{missing[1]}: Required value" if missing else f"{field}: {text.replace('`', '')}"
+        return InvalidObject(
+            message, (Cause("FieldValueRequired" if missing else "FieldValueInvalid", message, field),)
+        )
+    wanted = ",".join(_JSON_TYPES.get(name, name) for name in wrong[1].split(" | ") if name != "null")
+    message = f'{field} in body must be of type {wanted}: "{_JSON_TYPES.get(wrong[2], wrong[2])}"'
+    return InvalidObject(message, (Cause("FieldValueTypeInvalid", message, field),))

@@ -15,7 +15,7 @@ from virt_types.selectors import LABEL_KEY, LABEL_VALUE
 from virt_types.settings import DEFAULT, Settings
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceSpec
 from virt_types.validation import compute, disks, guest, machine, network, pod, volumes
-from virt_types.validation.scope import Rule, Scope, dns_subdomain_faults, invalid
+from virt_types.validation.scope import Rule, Scope, dns_subdomain_faults, invalid, shown
 
 SPEC_RULES: tuple[Rule, ...] = (
     *guest.RULES,
@@ -74,10 +74,10 @@ def _object_name(metadata: ObjectMeta) -> Iterator[Cause]:
     name = metadata.name
     if not name:
         return  # the API server makes one from generateName, or says that it can't
-    for fault in dns_subdomain_faults(name):
-        yield invalid("metadata.name", fault)
+    faults = list(dns_subdomain_faults(name))
     if LONGEST_NAME < len(name) <= 253:
-        yield invalid("metadata.name", f"must be no more than {LONGEST_NAME} characters")
+        faults.append(f"must be no more than {LONGEST_NAME} characters")
+    yield from (invalid("metadata.name", f'Invalid value: "{shown(name)}": {fault}') for fault in faults)
 
 
 def _reserved_labels(metadata: ObjectMeta) -> Iterator[Cause]:
@@ -101,6 +101,6 @@ def _template_metadata(metadata: ObjectMeta) -> Iterator[Cause]:
     for key, value in metadata.labels.items():
         field = "spec.template.metadata.labels"
         if len(key) > 317 or LABEL_KEY.fullmatch(key) is None:
-            yield invalid(field, f"'{key[:80]}' is not a label key")
+            yield invalid(field, f"'{shown(key)}' is not a label key")
         if len(value) > 63 or LABEL_VALUE.fullmatch(value) is None:
-            yield invalid(field, f"'{value[:80]}' is not a label value (key {key[:80]})")
+            yield invalid(field, f"'{shown(value)}' is not a label value (key {shown(key)})")

@@ -19,9 +19,11 @@ from virt_types.validation.scope import (
     number,
     required,
     shown,
+    unsupported,
 )
 
 CLOUD_INIT_LIMIT = 2048
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 HOST_DISK_TYPES = ("Disk", "DiskOrCreate")
 # Of these a guest can have one.
 ONLY_ONE = (
@@ -96,13 +98,19 @@ def _object_names(path: str, volume: Volume) -> Iterator[Cause]:
             yield required(f"{path}.{field}", f"{path}.{field} is a required field")
 
 
-def container_paths(scope: Scope) -> Iterator[Cause]:
+def container_disks(scope: Scope) -> Iterator[Cause]:
     for path, volume in _volumes(scope):
-        if volume.container_disk is not None and volume.container_disk.path:
-            yield from file_path_faults(f"{path}.containerDisk", volume.container_disk.path)
-        if volume.container_disk is not None and not volume.container_disk.image:
-            field = f"{path}.containerDisk.image"
-            yield required(field, f"{field} is a required field")
+        disk = volume.container_disk
+        if disk is None:
+            continue
+        field = f"{path}.containerDisk"
+        if disk.path:
+            yield from file_path_faults(field, disk.path)
+        if not disk.image:
+            yield required(f"{field}.image", f"{field}.image is a required field")
+        if disk.image_pull_policy and disk.image_pull_policy not in PULL_POLICIES:
+            listed = " ".join(PULL_POLICIES)
+            yield unsupported(f"{field}.imagePullPolicy", f"{field}.imagePullPolicy should be one of [{listed}]")
 
 
 def file_path_faults(field: str, value: str) -> Iterator[Cause]:
@@ -218,7 +226,7 @@ RULES: tuple[Rule, ...] = (
     sources,
     disks_of_volumes,
     referred_names,
-    container_paths,
+    container_disks,
     empty_disks,
     host_disks,
     cloud_init,
