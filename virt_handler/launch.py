@@ -1,0 +1,117 @@
+"""From a Scheduled VMI to a running QEMU: volumes and network at once, then the domain, each step recorded first.
+
+Runs beside the reconcile loop (an image may take minutes) and can be taken back until libvirt is told to start.
+Called by `agent` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from virt_handler.layout import Layout
+from virt_handler.libvirt_host import LibvirtHost
+from virt_handler.model import DiskSource, Guest, Host, NicSource
+from virt_handler.records import Lease, Record, Records
+from virt_types.v1 import VirtualMachineInstance
+
+log = logging.getLogger("virt_handler.launch")
+
+Owner = tuple[int, int] | None
+
+
+class VolumeSource(Protocol):
+    async def prepare(self, vmi: VirtualMachineInstance, owner: Owner) -> dict[str, DiskSource]:
+        """Every volume of the VMI, ready to be opened by `owner`; raises ImageError or VolumeError."""
+        ...
+
+
+class NetworkSource(Protocol):
+    async def connect(
+        self, vmi: VirtualMachineInstance, leases: dict[str, Lease]
+    ) -> tuple[dict[str, NicSource], dict[str, Lease]]:
+        """Every interface of the VMI, with the leases it already has kept; raises NetworkError."""
+        ...
+
+    async def release(self, leases: dict[str, Lease]) -> None: ...
+
+
+class Launcher:
+    """Starts guests on one host. `host` and `owner` are known once libvirt and the accelerator have been asked."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        libvirt: LibvirtHost,
+        records: Records,
+        volumes: VolumeSource,
+        network: NetworkSource,
+        render: Callable[[Guest], str],
+        host: Host,
+        owner: Owner,
+        boot_id: str,
+    ) -> None:
+        self._layout = layout
+        self._libvirt = libvirt
+        self._records = records
+        self._volumes = volumes
+        self._network = network
+        self._render = render
+        self._host = host
+        self._owner = owner
+        self._boot_id = boot_id
+
+    async def prepare(self, vmi: VirtualMachineInstance) -> tuple[Record, str]:
+        """Make ready all that the guest needs; its record and its domain XML. May be cancelled and repeated."""
+        uid = vmi.metadata.uid
+        record = self._records.get(uid) or self._new_record(vmi)
+        await asyncio.to_thread(self._records.put, record)
+        await asyncio.to_thread(self._layout.make_guest, uid, self._owner)
+        async with _Together() as tasks:
+            disks = tasks.create_task(self._volumes.prepare(vmi, self._owner))
+            network = tasks.create_task(self._network.connect(vmi, record.interfaces))
+        nics, leases = network.result()
+        guest = Guest(vmi, self._host, self._layout.files(uid), disks.result(), nics)
+        record = msgspec.structs.replace(record, interfaces=leases)
+        return record, self._render(guest)
+
+    async def start(self, record: Record, xml: str) -> Record:
+        """Hand the domain to libvirt. Not to be cancelled: what libvirt was told it will do."""
+        await asyncio.to_thread(self._records.put, msgspec.structs.replace(record, stage="starting"))
+        uuid = await self._libvirt.launch(xml)
+        started = msgspec.structs.replace(record, stage="started", domain_uuid=uuid, boot_id=self._boot_id)
+        await asyncio.to_thread(self._records.put, started)
+        log.info("guest started namespace=%s name=%s uid=%s", record.namespace, record.name, record.uid)
+        return started
+
+    async def clean_up(self, record: Record) -> None:
+        """Give back leases, remove files; may be repeated."""
+        await self._network.release(record.interfaces)
+        await asyncio.to_thread(self._layout.remove_guest, record.uid)
+
+    def _new_record(self, vmi: VirtualMachineInstance) -> Record:
+        firmware = vmi.spec.domain.firmware
+        grace = vmi.spec.termination_grace_period_seconds
+        return Record(
+            uid=vmi.metadata.uid,
+            namespace=vmi.metadata.namespace,
+            name=vmi.metadata.name,
+            domain_uuid=(firmware.uuid if firmware is not None else None) or "",
+            boot_id=self._boot_id,
+            grace_seconds=30 if grace is None else grace,
+        )
+
+
+class _Together(asyncio.TaskGroup):
+    """A task group whose first failure is raised itself: people read one error, not a group."""
+
+    async def __aexit__(self, *args: object) -> None:
+        try:
+            await super().__aexit__(*args)  # type: ignore[arg-type]
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None

@@ -1,0 +1,216 @@
+"""A VMI's status as it should be, from what was observed: pure, and the only place that knows what a status looks like.
+
+The agent turns the difference to the stored status into one guarded patch; equal status means no write at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from virt_handler.domains import Domain
+from virt_handler.records import End, Lease
+from virt_kube.api import Json
+from virt_kube.clock import rfc3339
+from virt_types.codec import to_builtins
+from virt_types.v1 import (
+    Machine,
+    VirtualMachineInstance,
+    VirtualMachineInstanceCondition,
+    VirtualMachineInstanceGuestOSInfo,
+    VirtualMachineInstanceNetworkInterface,
+    VirtualMachineInstancePhaseTransitionTimestamp,
+    VirtualMachineInstanceStatus,
+    VolumeStatus,
+)
+
+PAUSED_REASONS = {
+    "ioerror": ("PausedIOError", "VMI was paused, low-level IO error detected"),
+    "user": ("PausedByUser", "VMI was paused by user"),
+    "starting-up": ("PausedByUser", "VMI was paused by user"),
+}
+NOT_RUNNING = ("GuestNotRunning", "Guest VM is not reported as running")
+LOCAL_DISKS = ("DisksNotLiveMigratable", "cannot migrate VMI: its disks are local to this node")
+MAX_ADDRESSES = 64
+MAX_TEXT = 256
+
+
+class GuestNic(NamedTuple):
+    """An interface as the guest's agent sees it."""
+
+    name: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
+class GuestFacts(NamedTuple):
+    """What the guest's agent told; bounded, because a guest may say anything."""
+
+    os: VirtualMachineInstanceGuestOSInfo
+    nics: tuple[GuestNic, ...] = ()
+
+
+def running(
+    vmi: VirtualMachineInstance,
+    domain: Domain,
+    leases: dict[str, Lease],
+    now: float,
+    facts: GuestFacts | None = None,
+) -> VirtualMachineInstanceStatus:
+    """The status of a guest that QEMU runs. `now`: Unix seconds."""
+    status = _copy(vmi)
+    enter_phase(status, "Running", now)
+    status.reason = None
+    status.machine = Machine(type=domain.machine) if domain.machine else status.machine
+    status.interfaces = _interfaces(vmi, domain, leases, facts)
+    status.volume_status = _volumes(vmi, domain)
+    if facts is not None:
+        status.guest_os_info = facts.os
+    paused = PAUSED_REASONS.get(domain.reason) if domain.state == "paused" else None
+    _condition(
+        status, now, "Ready", "False" if paused else "True", *(("GuestPaused", paused[1]) if paused else ("", ""))
+    )
+    _condition(status, now, "Paused", "True" if paused else None, *(paused or ("", "")))
+    _condition(status, now, "AgentConnected", "True" if domain.agent_connected else None)
+    _condition(status, now, "LiveMigratable", "False", *LOCAL_DISKS)
+    _condition(status, now, "Synchronized", None)
+    return status
+
+
+def ended(vmi: VirtualMachineInstance, end: End) -> VirtualMachineInstanceStatus:
+    """The status of a guest that is no more; a phase that is final already stays."""
+    status = _copy(vmi)
+    if status.phase not in {"Succeeded", "Failed"}:
+        enter_phase(status, end.phase, end.at)
+        status.reason = end.reason or None
+        reason, message = NOT_RUNNING
+        _condition(status, end.at, "Ready", "False", reason, f"{message}: {end.message}" if end.message else message)
+    for gone in ("Paused", "AgentConnected"):
+        _condition(status, end.at, gone, None)
+    return status
+
+
+def troubled(vmi: VirtualMachineInstance, reason: str, message: str, now: float) -> VirtualMachineInstanceStatus:
+    """The status of a guest we can't bring further: the first failing step and its error."""
+    status = _copy(vmi)
+    _condition(status, now, "Synchronized", "False", reason, message)
+    if status.phase == "Scheduled":
+        _condition(status, now, "Ready", "False", *NOT_RUNNING)
+    return status
+
+
+def unknown(vmi: VirtualMachineInstance, message: str, now: float) -> VirtualMachineInstanceStatus:
+    """The status of a guest nobody can see at the moment; it may be running well."""
+    status = _copy(vmi)
+    _condition(status, now, "Ready", "Unknown", "HypervisorUnreachable", message)
+    return status
+
+
+def enter_phase(status: VirtualMachineInstanceStatus, phase: str, now: float) -> None:
+    """Set the phase; the first time it is entered is noted, and only that."""
+    status.phase = phase
+    if all(entry.phase != phase for entry in status.phase_transition_timestamps):
+        stamp = VirtualMachineInstancePhaseTransitionTimestamp(phase=phase, phase_transition_timestamp=rfc3339(now))
+        status.phase_transition_timestamps.append(stamp)
+
+
+def as_json(status: VirtualMachineInstanceStatus) -> Json:
+    return to_builtins(status)
+
+
+def read_guest_facts(info: dict[str, Any]) -> GuestFacts:
+    """The flat dictionary of virDomainGetGuestInfo ("os.name", "if.0.addr.1.addr", …)."""
+
+    def text(key: str) -> str | None:
+        value = info.get(key)
+        return _printable(value) if isinstance(value, str) else None
+
+    os_info = VirtualMachineInstanceGuestOSInfo(
+        name=text("os.name"),
+        id=text("os.id"),
+        version=text("os.version"),
+        version_id=text("os.version-id"),
+        pretty_name=text("os.pretty-name"),
+        kernel_release=text("os.kernel-release"),
+        kernel_version=text("os.kernel-version"),
+        machine=text("os.machine"),
+    )
+    nics = []
+    for index in range(min(int(info.get("if.count", 0)), MAX_ADDRESSES)):
+        prefix = f"if.{index}"
+        count = min(int(info.get(f"{prefix}.addr.count", 0)), MAX_ADDRESSES)
+        addresses = tuple(filter(None, (text(f"{prefix}.addr.{number}.addr") for number in range(count))))
+        nics.append(GuestNic(text(f"{prefix}.name") or "", (text(f"{prefix}.hwaddr") or "").lower(), addresses))
+    return GuestFacts(os_info, tuple(nics))
+
+
+def _copy(vmi: VirtualMachineInstance) -> VirtualMachineInstanceStatus:
+    """Ours to change: what an informer holds is shared."""
+    return msgspec.convert(msgspec.to_builtins(vmi.status), VirtualMachineInstanceStatus)
+
+
+def _interfaces(
+    vmi: VirtualMachineInstance, domain: Domain, leases: dict[str, Lease], facts: GuestFacts | None
+) -> list[VirtualMachineInstanceNetworkInterface]:
+    seen = {nic.mac: nic for nic in facts.nics} if facts is not None else {}
+    result = []
+    for spec in vmi.spec.domain.devices.interfaces:
+        mac = _mac_of(spec.name, domain, leases)
+        told = seen.get(mac)
+        addresses = [leases[spec.name].ip] if spec.name in leases and leases[spec.name].ip else []
+        addresses += [address for address in (told.addresses if told else ()) if address not in addresses]
+        result.append(
+            VirtualMachineInstanceNetworkInterface(
+                name=spec.name,
+                mac=mac or None,
+                ip_address=addresses[0] if addresses else None,
+                ip_addresses=addresses,
+                interface_name=told.name if told else None,
+                info_source="domain, guest-agent" if told else "domain",
+                queue_count=1,
+                link_state="up",
+            )
+        )
+    return result
+
+
+def _mac_of(name: str, domain: Domain, leases: dict[str, Lease]) -> str:
+    if name in leases:
+        return leases[name].mac
+    return next((nic.mac for nic in domain.nics if nic.alias == name), "")
+
+
+def _volumes(vmi: VirtualMachineInstance, domain: Domain) -> list[VolumeStatus]:
+    """Where each volume appears in the guest; what others know of it (claims, hot-plug) is kept."""
+    targets = {disk.alias: disk.target for disk in domain.disks}
+    known = {entry.name: entry for entry in vmi.status.volume_status}
+    result = []
+    for name in sorted({volume.name for volume in vmi.spec.volumes} & (targets.keys() | known.keys())):
+        entry = known.get(name) or VolumeStatus(name=name, target="")
+        result.append(msgspec.structs.replace(entry, target=targets.get(name, entry.target)))
+    return result
+
+
+def _condition(  # noqa: PLR0917  read as a table row: when, which, value, why
+    status: VirtualMachineInstanceStatus, now: float, kind: str, value: str | None, reason: str = "", message: str = ""
+) -> None:
+    """Set one condition, or remove it (`value` None); its transition time moves only when its value does."""
+    old = next((condition for condition in status.conditions if condition.type == kind), None)
+    if value is None:
+        status.conditions = [condition for condition in status.conditions if condition.type != kind]
+        return
+    since = old.last_transition_time if old is not None and old.status == value else rfc3339(now)
+    new = VirtualMachineInstanceCondition(
+        type=kind, status=value, last_transition_time=since, reason=reason or None, message=message or None
+    )
+    if old is None:
+        status.conditions.append(new)
+    else:
+        status.conditions[status.conditions.index(old)] = msgspec.structs.replace(
+            new, last_probe_time=old.last_probe_time
+        )
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text[:MAX_TEXT] if char.isprintable())
