@@ -185,7 +185,7 @@ class Informer(Generic[T]):
             self._advance(obj.metadata.resource_version)
 
     def _advance(self, version: str) -> None:
-        if version and not _older(version, self._version):
+        if version and not _later(self._version, version):
             self._version = version
 
     def _replace(self, page: ListPage) -> None:
@@ -201,7 +201,7 @@ class Informer(Generic[T]):
             self._store(obj)
         if complete:
             for key in self._objects.keys() - listed:
-                if _older(self._objects[key].metadata.resource_version, page.resource_version):
+                if not _later(self._objects[key].metadata.resource_version, page.resource_version):
                     self._forget(key)
         self._tombstones.clear()
         self._version = page.resource_version
@@ -224,7 +224,7 @@ class Informer(Generic[T]):
         key = key_of(obj)
         version = obj.metadata.resource_version
         old = self._objects.get(key)
-        if old is not None and not _older(old.metadata.resource_version, version):
+        if old is not None and (_later(old.metadata.resource_version, version) or _same(old, obj)):
             return
         if old is None and version.isdigit() and int(version) <= self._tombstones.get(key, -1):
             return
@@ -242,7 +242,7 @@ class Informer(Generic[T]):
         if (
             old is not None
             and old.metadata.uid != obj.metadata.uid
-            and not _older(old.metadata.resource_version, version)
+            and _later(old.metadata.resource_version, version)
         ):
             return
         if version.isdigit():
@@ -280,8 +280,10 @@ async def _close(stream: AsyncIterator[object]) -> None:
         await close()
 
 
-def _older(left: str, right: str) -> bool:
-    """Whether resourceVersion `left` is before `right`; versions that are no numbers are ordered by arrival."""
-    if left.isdigit() and right.isdigit():
-        return int(left) < int(right)
-    return left != right
+def _same(left: Object, right: Object) -> bool:
+    return (left.metadata.uid, left.metadata.resource_version) == (right.metadata.uid, right.metadata.resource_version)
+
+
+def _later(left: str, right: str) -> bool:
+    """Whether resourceVersion `left` is after `right`; those that are no numbers are ordered by arrival only."""
+    return left.isdigit() and right.isdigit() and int(left) > int(right)

@@ -74,8 +74,15 @@ class Request:
     body: Any = None
 
 
+@dataclass
+class _Versions:
+    current: int = 100
+    compacted: int = 0
+
+
 class _Watcher:
-    def __init__(self, plural: str, namespace: str, selector: str) -> None:
+    def __init__(self, plural: str, namespace: str, selector: str, faults: Faults | None) -> None:
+        self.faults = faults
         self.plural = plural
         self.namespace = namespace
         self.selector = selector
@@ -99,16 +106,21 @@ class FakeKube:
         self.faults = faults
         self.requests: list[Request] = []
         self.watches = 0
-        self.before: Callable[[Request], None] | None = None
-        self.after: Callable[[Request], None] | None = None
+        self.freeze: Callable[[Request, str], bool] | None = None
         self.on_create: Callable[[str, Json], None] | None = None
         self.history: list[tuple[int, str, str, Json]] = []
         self._clock = clock
         self._collect = collect
         self._objects: dict[tuple[str, str, str], Json] = {}
-        self._version = 100
-        self._compacted = 0
+        self._versions = _Versions()
         self._watchers: list[_Watcher] = []
+
+    def view(self, faults: Faults | None = None, freeze: Callable[[Request, str], bool] | None = None) -> FakeKube:
+        """Another client of the same API, with faults of its own; with `freeze` true a request never comes back."""
+        twin = copy.copy(self)
+        twin.faults = faults
+        twin.freeze = freeze
+        return twin
 
     # Reading, for tests.
 
@@ -133,8 +145,8 @@ class FakeKube:
 
     def compact(self) -> None:
         """Forget the history: every watch ends and must list again."""
-        self._version += 1
-        self._compacted = self._version
+        self._versions.current += 1
+        self._versions.compacted = self._versions.current
         self.cut_watches()
 
     def cut_watches(self) -> None:
@@ -156,7 +168,7 @@ class FakeKube:
             for (plural, where, _), obj in sorted(self._objects.items())
             if plural == resource.plural and namespace in ("", where) and _selected(obj, label_selector)
         ]
-        return ListPage(items, str(self._version))
+        return ListPage(items, str(self._versions.current))
 
     async def watch(
         self, resource: Resource, namespace: str = "", *, resource_version: str, label_selector: str = ""
@@ -164,9 +176,9 @@ class FakeKube:
         self.watches += 1
         await self._begin(Request("watch", resource.plural, "", namespace, ""))
         since = int(resource_version)
-        if since < self._compacted or (self.faults and self.faults.strike(self.faults.compact)):
-            raise Gone(f"too old resource version: {since} ({self._version})")
-        watcher = _Watcher(resource.plural, namespace, label_selector)
+        if since < self._versions.compacted or (self.faults and self.faults.strike(self.faults.compact)):
+            raise Gone(f"too old resource version: {since} ({self._versions.current})")
+        watcher = _Watcher(resource.plural, namespace, label_selector, self.faults)
         for version, plural, type_, obj in self.history:
             if version > since and watcher.wants(plural, obj):
                 self._deliver(watcher, WatchEvent(type_, _encode(obj)))  # type: ignore[arg-type]
@@ -294,8 +306,7 @@ class FakeKube:
     async def _begin(self, request: Request) -> None:
         await asyncio.sleep(0)
         self.requests.append(request)
-        if self.before:
-            self.before(request)
+        await self._maybe_freeze(request, "before")
         if self.faults:
             if self.faults.strike(self.faults.refuse):
                 raise Unreachable("connection refused")
@@ -305,11 +316,14 @@ class FakeKube:
     async def _answer(self, request: Request, obj: Json) -> bytes:
         data = _encode(obj)
         await asyncio.sleep(0)
-        if self.after:
-            self.after(request)
+        await self._maybe_freeze(request, "after")
         if self.faults and self.faults.strike(self.faults.lose_answer):
             raise Unreachable("connection reset")
         return data
+
+    async def _maybe_freeze(self, request: Request, moment: str) -> None:
+        if self.freeze and self.freeze(request, moment):
+            await asyncio.Event().wait()
 
     def _must_find(self, resource: Resource, namespace: str, name: str) -> Json:
         key = (resource.plural, namespace if resource.namespaced else "", name)
@@ -348,14 +362,14 @@ class FakeKube:
             self._write("MODIFIED", key, new)
 
     def _write(self, type_: str, key: tuple[str, str, str], obj: Json) -> None:
-        self._version += 1
-        obj["metadata"]["resourceVersion"] = str(self._version)
+        self._versions.current += 1
+        obj["metadata"]["resourceVersion"] = str(self._versions.current)
         if type_ == "DELETED":
             del self._objects[key]
         else:
             self._objects[key] = obj
         frozen = copy.deepcopy(obj)
-        self.history.append((self._version, key[0], type_, frozen))
+        self.history.append((self._versions.current, key[0], type_, frozen))
         for watcher in self._watchers:
             if watcher.wants(key[0], frozen):
                 self._deliver(watcher, WatchEvent(type_, _encode(frozen)))  # type: ignore[arg-type]
@@ -364,17 +378,17 @@ class FakeKube:
         for item in self._distorted(watcher, event):
             watcher.queue.put_nowait(item)
             watcher.sent.append(item)
-        if self.faults and self.faults.strike(self.faults.cut_watch):
+        if watcher.faults and watcher.faults.strike(watcher.faults.cut_watch):
             watcher.queue.put_nowait(None)
 
     def _distorted(self, watcher: _Watcher, event: WatchEvent) -> Iterator[WatchEvent]:
-        faults = self.faults
+        faults = watcher.faults
         if faults is None:
             yield event
             return
         if faults.strike(faults.lose_event):
             # A stream that lost something is a broken stream: it ends, and its successor starts too late.
-            self._compacted = self._version
+            self._versions.compacted = self._versions.current
             watcher.queue.put_nowait(None)
             return
         if watcher.held is None and faults.strike(faults.late_event):

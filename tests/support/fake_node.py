@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
 from support.fake_kube import FakeKube, rfc3339
 
-from virt_kube.api import ApiError, Gone, Json
+from virt_kube.api import Conflict, Gone, Invalid, Json, NotFound
 from virt_kube.resources import NODES, VIRTUAL_MACHINE_INSTANCES
 
 HANDLER_FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
@@ -47,7 +47,7 @@ class FakeNode:
         self.boots = boots
         self.stops = stops
         self.started: list[str] = []
-        self.ended: set[str] = set()
+        self.running: dict[tuple[str, str], str] = {}
 
     async def run(self) -> None:
         while True:
@@ -77,10 +77,10 @@ class FakeNode:
             or current["status"].get("nodeName") != self.name
         ):
             return
-        try:
-            await self._act(current)
-        except ApiError:
-            asyncio.get_running_loop().call_later(0.01, lambda: None)
+        for _ in range(5):
+            with contextlib.suppress(Conflict, Invalid, NotFound):
+                await self._act(current)
+                return
 
     async def _act(self, vmi: Json) -> None:
         meta, phase = vmi["metadata"], vmi["status"]["phase"]
@@ -91,14 +91,19 @@ class FakeNode:
             rest = [each for each in meta["finalizers"] if each != HANDLER_FINALIZER]
             await self._patch(vmi, [{"op": "replace", "path": "/metadata/finalizers", "value": rest}])
         elif phase == "Scheduled" and self.boots and not meta.get("deletionTimestamp"):
+            key = (meta["namespace"], meta["name"])
             assert meta["uid"] not in self.started, "one VMI was started twice"
+            assert key not in self.running, "two guests of one VM"
             self.started.append(meta["uid"])
+            self.running[key] = meta["uid"]
             await self._write(vmi, "Running")
 
     async def _write(self, vmi: Json, phase: str) -> None:
         stamps = vmi["status"].get("phaseTransitionTimestamps", [])
         now = rfc3339(self.kube._clock())
         ready = phase == "Running"
+        if not ready:
+            self.running.pop((vmi["metadata"]["namespace"], vmi["metadata"]["name"]), None)
         conditions = [each for each in vmi["status"].get("conditions", []) if each["type"] != "Ready"]
         condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": now}
         if not ready:
