@@ -65,7 +65,7 @@ def validate_spec(
     sized_elsewhere: bool = False,
 ) -> Iterator[Cause]:
     """The rules of a VirtualMachineInstanceSpec found at `path`; replica sets and pools ask the same."""
-    scope = Scope(spec, path, settings, template, sized_elsewhere)
+    scope = Scope(spec, path, settings, template=template, sized_elsewhere=sized_elsewhere)
     for rule in SPEC_RULES:
         yield from rule(scope)
 

@@ -31,11 +31,6 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 512, 2 * 2**20
 Target = DiskTarget | CDRomTarget | LunTarget
 
 
-def _disks(scope: Scope) -> Iterator[tuple[str, Disk]]:
-    for index, disk in enumerate(scope.spec.domain.devices.disks):
-        yield scope.at(f"domain.devices.disks[{index}]"), disk
-
-
 def _targets(disk: Disk) -> list[tuple[str, Target]]:
     found: tuple[tuple[str, Target | None], ...] = (("disk", disk.disk), ("lun", disk.lun), ("cdrom", disk.cdrom))
     return [(kind, target) for kind, target in found if target is not None]
@@ -43,7 +38,7 @@ def _targets(disk: Disk) -> list[tuple[str, Target]]:
 
 def names(scope: Scope) -> Iterator[Cause]:
     seen: dict[str, str] = {}
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         yield from (invalid(f"{path}.name", fault) for fault in dns_label_faults(disk.name))
         if disk.name in seen:
             yield duplicate(f"{path}.name", f"{path} and {seen[disk.name]} must not have the same Name.")
@@ -52,7 +47,7 @@ def names(scope: Scope) -> Iterator[Cause]:
 
 def volumes_of_disks(scope: Scope) -> Iterator[Cause]:
     volumes: dict[str, Volume] = {volume.name: volume for volume in scope.spec.volumes}
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         volume = volumes.get(disk.name)
         if volume is None and disk.cdrom is None:
             yield invalid(f"{path}.name", f"{path}.Name '{shown(disk.name)}' not found.")
@@ -67,9 +62,8 @@ def volumes_of_disks(scope: Scope) -> Iterator[Cause]:
 def boot_orders(scope: Scope) -> Iterator[Cause]:
     """One order for disks and interfaces together."""
     taken: set[int] = set()
-    devices = [(path, disk.boot_order) for path, disk in _disks(scope)]
-    for index, interface in enumerate(scope.spec.domain.devices.interfaces):
-        devices.append((scope.at(f"domain.devices.interfaces[{index}]"), interface.boot_order))
+    devices = [(path, disk.boot_order) for path, disk in scope.disks]
+    devices += [(path, interface.boot_order) for path, interface in scope.interfaces]
     for path, order in devices:
         field = f"{path}.bootOrder"
         if order is None:
@@ -82,7 +76,7 @@ def boot_orders(scope: Scope) -> Iterator[Cause]:
 
 
 def targets(scope: Scope) -> Iterator[Cause]:
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         kinds = _targets(disk)
         if len(kinds) > 1:
             yield invalid(path, f"{path} can only have a single target type defined")
@@ -119,14 +113,14 @@ def io_threads(scope: Scope) -> Iterator[Cause]:
         if not count or count < 1:
             message = "the number of iothreads needs to be set and positive for the dedicated policy"
             yield invalid(scope.at("domain.ioThreads.count"), message)
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         for _, target in _targets(disk):
             if disk.dedicated_io_thread and target.bus not in (None, "", "virtio", "scsi"):
                 yield unsupported(path, f"IOThreads are not supported for disks on a {shown(target.bus)} bus")
 
 
 def serials(scope: Scope) -> Iterator[Cause]:
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         if not disk.serial:
             continue
         if SERIAL.fullmatch(disk.serial) is None:
@@ -137,7 +131,7 @@ def serials(scope: Scope) -> Iterator[Cause]:
 
 
 def drivers(scope: Scope) -> Iterator[Cause]:
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         if disk.cache and disk.cache not in CACHES:
             yield invalid(f"{path}.cache", f"{path}.cache has invalid value {shown(disk.cache)}")
         if disk.io and disk.io not in IO_MODES:
@@ -151,7 +145,7 @@ def drivers(scope: Scope) -> Iterator[Cause]:
 
 
 def pci_addresses(scope: Scope) -> Iterator[Cause]:
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         target = disk.disk
         if target is None or not target.pci_address:
             continue
@@ -163,7 +157,7 @@ def pci_addresses(scope: Scope) -> Iterator[Cause]:
 
 
 def block_sizes(scope: Scope) -> Iterator[Cause]:
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         size = disk.block_size
         if size is None:
             continue
@@ -202,13 +196,13 @@ def _block_faults(value: int) -> Iterator[str]:
 
 
 def reservations(scope: Scope) -> Iterator[Cause]:
-    for path, disk in _disks(scope):
+    for path, disk in scope.disks:
         if disk.lun is not None and disk.lun.reservation and not scope.settings.enabled("PersistentReservation"):
             yield invalid(f"{path}.lun.reservation", "persistent reservation is not enabled in kubevirt config")
 
 
 def filesystems(scope: Scope) -> Iterator[Cause]:
-    taken = {disk.name: path for path, disk in _disks(scope)}
+    taken = {disk.name: path for path, disk in scope.disks}
     volumes = {volume.name for volume in scope.spec.volumes}
     for index, filesystem in enumerate(scope.spec.domain.devices.filesystems):
         path = scope.at(f"domain.devices.filesystems[{index}]")

@@ -29,18 +29,8 @@ LONG_MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){6,18}[0-9a-f]{2}", re
 PRIVATE_DHCP_OPTIONS = range(224, 255)
 
 
-def _interfaces(scope: Scope) -> Iterator[tuple[str, Interface]]:
-    for index, interface in enumerate(scope.spec.domain.devices.interfaces):
-        yield scope.at(f"domain.devices.interfaces[{index}]"), interface
-
-
-def _networks(scope: Scope) -> Iterator[tuple[str, Network]]:
-    for index, network in enumerate(scope.spec.networks):
-        yield scope.at(f"networks[{index}]"), network
-
-
 def network_types(scope: Scope) -> Iterator[Cause]:
-    for path, network in _networks(scope):
+    for path, network in scope.networks:
         given = [kind for kind in (network.pod, network.multus, network.resource_claim) if kind is not None]
         if not given:
             yield required(path, "should have a network type")
@@ -85,7 +75,7 @@ def pairs(scope: Scope) -> Iterator[Cause]:
     interfaces = Counter(interface.name for interface in scope.spec.domain.devices.interfaces)
     networks = Counter(network.name for network in scope.spec.networks)
     seen: set[str] = set()
-    for path, network in _networks(scope):
+    for path, network in scope.networks:
         if network.name not in interfaces:
             yield required(f"{path}.name", f"{path}.name '{shown(network.name)}' not found.")
         if network.name in seen:
@@ -93,7 +83,7 @@ def pairs(scope: Scope) -> Iterator[Cause]:
             yield duplicate(f"{path}.name", text)
         seen.add(network.name)
     seen.clear()
-    for path, interface in _interfaces(scope):
+    for path, interface in scope.interfaces:
         if interface.name not in networks:
             yield invalid(f"{path}.name", f"{path}.name '{shown(interface.name)}' not found.")
         if interface.name in seen:
@@ -106,14 +96,14 @@ def pairs(scope: Scope) -> Iterator[Cause]:
 
 
 def interface_names(scope: Scope) -> Iterator[Cause]:
-    for path, interface in _interfaces(scope):
+    for path, interface in scope.interfaces:
         if NAME.fullmatch(interface.name) is None:
             text = "can only contain alphabetical characters, numbers, dashes (-) or underscores (_)"
             yield invalid(f"{path}.name", f"Network interface name {text}")
 
 
 def bindings(scope: Scope) -> Iterator[Cause]:
-    for path, interface in _interfaces(scope):
+    for path, interface in scope.interfaces:
         for name, message in DISCONTINUED.items():
             if getattr(interface, name) is not None:
                 yield invalid(f"{path}.{name}", message)
@@ -131,7 +121,7 @@ def _binding_of_network(scope: Scope, path: str, interface: Interface) -> Iterat
 
 
 def hardware(scope: Scope) -> Iterator[Cause]:
-    for path, interface in _interfaces(scope):
+    for path, interface in scope.interfaces:
         if interface.model and interface.model not in MODELS:
             message = f"interface {path}.name uses model {shown(interface.model)} that is not supported."
             yield unsupported(f"{path}.model", message)
@@ -142,7 +132,7 @@ def hardware(scope: Scope) -> Iterator[Cause]:
 
 def mac_addresses(scope: Scope) -> Iterator[Cause]:
     seen: dict[str, str] = {}
-    for path, interface in _interfaces(scope):
+    for path, interface in scope.interfaces:
         if not interface.mac_address:
             continue
         field = f"{path}.macAddress"
@@ -171,7 +161,7 @@ def mac_fault(text: str) -> str:
 
 
 def ports(scope: Scope) -> Iterator[Cause]:
-    for path, interface in _interfaces(scope):
+    for path, interface in scope.interfaces:
         seen: set[str] = set()
         for index, port in enumerate(interface.ports):
             field = f"{path}.ports[{index}]"
@@ -206,7 +196,7 @@ def _port_ranges(path: str, interface: Interface) -> Iterator[Cause]:
 
 def states(scope: Scope) -> Iterator[Cause]:
     default = {network.name for network in scope.spec.networks if network.pod is not None}
-    for path, interface in _interfaces(scope):
+    for path, interface in scope.interfaces:
         state = interface.state
         field, name = f"{path}.state", shown(interface.name)
         if not state:
@@ -222,7 +212,7 @@ def states(scope: Scope) -> Iterator[Cause]:
 
 
 def dhcp(scope: Scope) -> Iterator[Cause]:
-    for path, interface in _interfaces(scope):
+    for path, interface in scope.interfaces:
         if interface.dhcp_options is None:
             continue
         field = f"{path}.dhcpOptions"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import NamedTuple
 
 from virt_types.errors import Cause
 from virt_types.meta import Quantity
@@ -28,15 +27,44 @@ DNS_SUBDOMAIN_TEXT = (
 QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
-class Scope(NamedTuple):
-    """One VirtualMachineInstanceSpec: `path` is `spec` or `spec.template.spec`, `template` whether a VM's template."""
+class Scope:
+    """One VirtualMachineInstanceSpec: `path` is `spec` or `spec.template.spec`, `template` whether a VM's template.
 
-    spec: VirtualMachineInstanceSpec
-    path: str
-    settings: Settings
-    template: bool = False
-    # Sizes come from an instancetype that this code doesn't see.
-    sized_elsewhere: bool = False
+    `sized_elsewhere`: memory and CPUs come from an instancetype that this code doesn't see. The lists pair each disk,
+    volume, interface and network with its path, which many rules print.
+    """
+
+    __slots__ = (
+        "disks",
+        "interfaces",
+        "networks",
+        "path",
+        "settings",
+        "sized_elsewhere",
+        "spec",
+        "template",
+        "volumes",
+    )
+
+    def __init__(
+        self,
+        spec: VirtualMachineInstanceSpec,
+        path: str,
+        settings: Settings,
+        *,
+        template: bool = False,
+        sized_elsewhere: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.path = path
+        self.settings = settings
+        self.template = template
+        self.sized_elsewhere = sized_elsewhere
+        devices = spec.domain.devices
+        self.disks = [(f"{path}.domain.devices.disks[{i}]", disk) for i, disk in enumerate(devices.disks)]
+        self.interfaces = [(f"{path}.domain.devices.interfaces[{i}]", nic) for i, nic in enumerate(devices.interfaces)]
+        self.volumes = [(f"{path}.volumes[{i}]", volume) for i, volume in enumerate(spec.volumes)]
+        self.networks = [(f"{path}.networks[{i}]", network) for i, network in enumerate(spec.networks)]
 
     def at(self, field: str) -> str:
         return f"{self.path}.{field}"

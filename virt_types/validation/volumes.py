@@ -32,17 +32,13 @@ ONLY_ONE = (
     ("memory_dump", "memory dump"),
 )
 
+SOURCES = tuple(name for name in Volume.__struct_fields__ if name != "name")
 CloudInit = CloudInitNoCloudSource | CloudInitConfigDriveSource
-
-
-def _volumes(scope: Scope) -> Iterator[tuple[str, Volume]]:
-    for index, volume in enumerate(scope.spec.volumes):
-        yield scope.at(f"volumes[{index}]"), volume
 
 
 def names(scope: Scope) -> Iterator[Cause]:
     seen: dict[str, str] = {}
-    for path, volume in _volumes(scope):
+    for path, volume in scope.volumes:
         yield from (invalid(f"{path}.name", fault) for fault in dns_label_faults(volume.name))
         if volume.name in seen:
             yield duplicate(f"{path}.name", f"{path} and {seen[volume.name]} must not have the same Name.")
@@ -50,9 +46,8 @@ def names(scope: Scope) -> Iterator[Cause]:
 
 
 def sources(scope: Scope) -> Iterator[Cause]:
-    for path, volume in _volumes(scope):
-        given = [name for name in Volume.__struct_fields__ if name != "name" and getattr(volume, name) is not None]
-        if len(given) != 1:
+    for path, volume in scope.volumes:
+        if sum(getattr(volume, name) is not None for name in SOURCES) != 1:
             yield invalid(path, f"{path} must have exactly one source type set")
 
 
@@ -62,14 +57,14 @@ def disks_of_volumes(scope: Scope) -> Iterator[Cause]:
         return
     devices = scope.spec.domain.devices
     used = {disk.name for disk in devices.disks} | {filesystem.name for filesystem in devices.filesystems}
-    for path, volume in _volumes(scope):
+    for path, volume in scope.volumes:
         carries_disk = volume.memory_dump is None and volume.container_path is None
         if carries_disk and volume.name not in used:
             yield invalid(f"{path}.name", f"{path}.name '{shown(volume.name)}' not found.")
 
 
 def referred_names(scope: Scope) -> Iterator[Cause]:
-    for path, volume in _volumes(scope):
+    for path, volume in scope.volumes:
         if volume.data_volume is not None and not volume.data_volume.name:
             yield required(f"{path}.dataVolume.name", "DataVolume 'name' must be set")
         claims = (
@@ -99,7 +94,7 @@ def _object_names(path: str, volume: Volume) -> Iterator[Cause]:
 
 
 def container_disks(scope: Scope) -> Iterator[Cause]:
-    for path, volume in _volumes(scope):
+    for path, volume in scope.volumes:
         disk = volume.container_disk
         if disk is None:
             continue
@@ -122,7 +117,7 @@ def file_path_faults(field: str, value: str) -> Iterator[Cause]:
 
 
 def empty_disks(scope: Scope) -> Iterator[Cause]:
-    for path, volume in _volumes(scope):
+    for path, volume in scope.volumes:
         size = number(volume.empty_disk.capacity) if volume.empty_disk else None
         if size is not None and size <= 0:  # upstream takes it, and the guest never starts
             field = f"{path}.emptyDisk.capacity"
@@ -130,7 +125,7 @@ def empty_disks(scope: Scope) -> Iterator[Cause]:
 
 
 def host_disks(scope: Scope) -> Iterator[Cause]:
-    for path, volume in _volumes(scope):
+    for path, volume in scope.volumes:
         disk = volume.host_disk
         if disk is None:
             continue
@@ -153,7 +148,7 @@ def host_disks(scope: Scope) -> Iterator[Cause]:
 
 
 def cloud_init(scope: Scope) -> Iterator[Cause]:
-    for path, volume in _volumes(scope):
+    for path, volume in scope.volumes:
         for name, source in (
             ("cloudInitNoCloud", volume.cloud_init_no_cloud),
             ("cloudInitConfigDrive", volume.cloud_init_config_drive),
@@ -198,7 +193,7 @@ def one_of_a_kind(scope: Scope) -> Iterator[Cause]:
 
 
 def gated(scope: Scope) -> Iterator[Cause]:
-    for path, volume in _volumes(scope):
+    for path, volume in scope.volumes:
         if volume.downward_metrics is not None and not scope.settings.enabled("DownwardMetrics"):
             message = "downwardMetrics disks are not allowed: DownwardMetrics feature gate is not enabled."
             yield invalid(path, message)
