@@ -247,8 +247,9 @@ def _enable(state: object) -> None:
 
 def _features(domain: DomainSpec, architecture: str) -> None:
     features = domain.features = domain.features or Features()
-    if architecture != "s390x":
-        _enable(features.acpi)
+    if architecture == "s390x":  # which has none
+        features.acpi.enabled = False
+    _enable(features.acpi)
     for state in (features.apic, features.pvspinlock, features.smm):
         _enable(state)
     if features.hyperv is not None:
