@@ -1,0 +1,168 @@
+"""Processors: model, topology, hot-plug slots, pinning, NUMA cells. Specification: domain-xml §4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from virt_handler.domain.context import Cpu, CpuFeature, GuestCell, NumaDistance, Pin, Tuning, Vcpu
+from virt_handler.domain.iothreads import Threads
+from virt_handler.domain.traits import Traits
+from virt_handler.errors import RenderError
+from virt_handler.model import Guest, NumaCell
+from virt_types.v1 import CPU
+
+HOST_MODES = ("host-model", "host-passthrough")
+EVEN_PARITY_ANNOTATION = "alpha.kubevirt.io/EmulatorThreadCompleteToEvenParity"
+
+
+def cpu_of(guest: Guest, traits: Traits, memory: int, *, needs_cell: bool, page: int) -> Cpu:
+    """`needs_cell`: memory is shared with other processes, so it must sit in a NUMA cell. `page` is the hugepage size."""
+    cpu = guest.vmi.spec.domain.cpu or CPU()
+    threads, cores, sockets = cpu.threads or 1, cpu.cores or 1, cpu.max_sockets or cpu.sockets or 1
+    mode, model = _mode(guest, cpu.model or "host-model")
+    most = sockets * cores * threads
+    cells = _cells(guest, traits, memory, page, most, needs_cell)
+    return Cpu(
+        mode=mode,
+        model=model,
+        features=tuple(_features(cpu, traits)),
+        sockets=sockets,
+        cores=cores,
+        threads=threads,
+        vcpus=most,
+        hotplug=_hotplug(most, traits.vcpus, cores * threads) if cpu.max_sockets else (),
+        cells=cells,
+        host_nodes=",".join(str(cell.host_cell) for cell in cells if cell.host_cell is not None),
+    )
+
+
+def _mode(guest: Guest, model: str) -> tuple[str, str]:
+    if model not in HOST_MODES:
+        return "custom", model
+    host = guest.host
+    if model == "host-passthrough" and host.accelerator == "qemu" and model not in host.cpu_modes:
+        return "maximum", ""  # emulation has no host processor to pass; this is all it can do
+    return model, ""
+
+
+def _features(cpu: CPU, traits: Traits) -> Iterator[CpuFeature]:
+    for feature in cpu.features:
+        yield CpuFeature(feature.name, feature.policy or "")
+    named = any(feature.name == "mpx" for feature in cpu.features)
+    if (cpu.model or HOST_MODES[0]) not in HOST_MODES and not named and traits.arch == "amd64":
+        yield CpuFeature("mpx", "disable")  # in older models, gone from newer processors
+
+
+def _hotplug(most: int, current: int, per_socket: int) -> tuple[Vcpu, ...]:
+    return tuple(Vcpu(n, enabled=n < current, hotpluggable=n >= per_socket) for n in range(most))
+
+
+def _cells(
+    guest: Guest, traits: Traits, memory: int, page: int, most: int, needs_cell: bool
+) -> tuple[GuestCell, ...]:
+    numa = guest.vmi.spec.domain.cpu.numa if guest.vmi.spec.domain.cpu else None
+    if numa and numa.guest_mapping_passthrough:
+        return _passthrough(guest, traits, memory, page)
+    if needs_cell and not numa:
+        return (GuestCell(0, f"0-{most - 1}", memory, (), None),)
+    return ()
+
+
+def _passthrough(guest: Guest, traits: Traits, memory: int, page: int) -> tuple[GuestCell, ...]:
+    field = "spec.domain.cpu.numa.guestMappingPassthrough"
+    if not page:
+        raise RenderError(f"{field} needs hugepages", hint="set spec.domain.memory.hugepages.pageSize")
+    if memory % page:
+        raise RenderError(
+            f"{field}: spec.domain.memory.guest ({memory} bytes) is not a multiple of the hugepage size ({page} bytes)"
+        )
+    vcpus = pin_vcpus(guest, traits).vcpus
+    placed = [(cell, ids) for cell in guest.host.cells if (ids := _vcpus_on(cell, vcpus))]
+    if memory // page < len(placed):
+        raise RenderError(f"{field}: {memory} bytes of memory are less than one hugepage for each of {len(placed)} cells")
+    numbers = {cell.id: number for number, (cell, _) in enumerate(placed)}
+    each, extra = divmod(memory // page, len(placed) or 1)
+    return tuple(
+        GuestCell(
+            number,
+            ",".join(str(vcpu) for vcpu in ids),
+            (each + (number < extra)) * page,
+            tuple(NumaDistance(numbers[other], value) for other, value in cell.distances if other in numbers),
+            cell.id,
+        )
+        for number, (cell, ids) in enumerate(placed)
+    )
+
+
+def _vcpus_on(cell: NumaCell, pins: Sequence[Pin]) -> list[int]:
+    cpus = {str(cpu) for core in cell.cores for cpu in core}
+    return [pin.id for pin in pins if pin.cpuset in cpus]
+
+
+class Placement(NamedTuple):
+    """vCPU pins, and the host processors still free, in order."""
+
+    vcpus: tuple[Pin, ...]
+    free: tuple[int, ...]
+
+
+def pin_vcpus(guest: Guest, traits: Traits) -> Placement:
+    """One host thread per vCPU: cores with enough free siblings first, then what is left."""
+    cpu = guest.vmi.spec.domain.cpu or CPU()
+    threads = cpu.threads or 1
+    free = list(guest.cpuset)
+    if len(free) < traits.vcpus:
+        raise RenderError(
+            f"spec.domain.cpu.dedicatedCpuPlacement: {traits.vcpus} processors wanted, this node gives {len(free)}",
+            hint="remove dedicatedCpuPlacement, or run the guest on a node with a CPU manager",
+        )
+    pool = set(free)
+    taken: list[int] = []
+    for cell in guest.host.cells:
+        for core in cell.cores:
+            ready = [thread for thread in core if thread in pool]
+            while len(ready) >= threads and len(taken) + threads <= traits.vcpus:
+                taken += ready[:threads]
+                pool.difference_update(ready[:threads])
+                ready = ready[threads:]
+    taken += [thread for thread in free if thread in pool][: traits.vcpus - len(taken)]
+    pins = tuple(Pin(vcpu, str(thread)) for vcpu, thread in enumerate(taken))
+    used = set(taken)
+    return Placement(pins, tuple(thread for thread in free if thread not in used))
+
+
+def tuning_of(guest: Guest, traits: Traits, threads: Threads) -> Tuning | None:
+    """Pins of vCPUs, IO threads and the emulator; None unless the guest has processors of its own."""
+    if not traits.dedicated:
+        return None
+    cpu = guest.vmi.spec.domain.cpu or CPU()
+    placement = pin_vcpus(guest, traits)
+    free = list(placement.free)
+    iothreads: list[Pin] = []
+    if threads.pool:
+        own, free = free[: len(threads.pool)], free[len(threads.pool) :]
+        iothreads = [Pin(number, str(thread)) for number, thread in zip(threads.pool, own, strict=False)]
+    emulator = ""
+    if cpu.isolate_emulator_thread:
+        even = EVEN_PARITY_ANNOTATION in guest.vmi.metadata.annotations and not (traits.vcpus + len(threads.pool)) % 2
+        emulator = ",".join(str(thread) for thread in free[: 2 if even else 1])
+        if not emulator:
+            raise RenderError("spec.domain.cpu.isolateEmulatorThread: no processor is left for the emulator")
+    if threads.total and not threads.pool:
+        iothreads = _pin_iothreads(threads.total, guest.cpuset, traits.vcpus, emulator)
+    return Tuning(placement.vcpus, tuple(iothreads), emulator)
+
+
+def _pin_iothreads(total: int, cpuset: Sequence[int], vcpus: int, emulator: str) -> list[Pin]:
+    if emulator:
+        return [Pin(number, emulator) for number in range(1, total + 1)]
+    if total >= vcpus:
+        return [Pin(number, str(cpuset[number % vcpus])) for number in range(1, total + 1)]
+    each, extra = divmod(vcpus, total)
+    pins, start = [], 0
+    for number in range(1, total + 1):
+        end = start + each + (number <= extra)
+        pins.append(Pin(number, ",".join(str(cpu) for cpu in cpuset[start:end])))
+        start = end
+    return pins

@@ -1,0 +1,65 @@
+"""Network interfaces. How each is connected comes from the node (`NicSource`). Specification: domain-xml §9."""
+
+from __future__ import annotations
+
+from virt_handler.domain.context import Interface, PortForward
+from virt_handler.domain.traits import Traits, pci_address
+from virt_handler.errors import RenderError
+from virt_handler.model import Guest, NicSource
+from virt_types.v1 import Interface as InterfaceSpec
+
+MOST_QUEUES = 256  # what a tap device has
+
+
+def interfaces_of(guest: Guest, traits: Traits) -> tuple[Interface, ...]:
+    networks = {network.name for network in guest.vmi.spec.networks}
+    found = []
+    for number, spec in enumerate(guest.vmi.spec.domain.devices.interfaces):
+        field = f"spec.domain.devices.interfaces[{number}]"
+        if spec.name not in networks:
+            raise RenderError(
+                f"{field}: no network named {spec.name!r} in spec.networks", hint="add the network or remove the interface"
+            )
+        if spec.sriov or spec.state == "absent":
+            continue
+        nic = guest.nics.get(spec.name)
+        if nic is not None:
+            found.append(_interface(guest, traits, spec, nic, field))
+        elif spec.binding is None:
+            raise RenderError(f"{field}: network {spec.name!r} was not connected on this node")
+    return tuple(found)
+
+
+def _interface(guest: Guest, traits: Traits, spec: InterfaceSpec, nic: NicSource, field: str) -> Interface:
+    model = spec.model or "virtio"
+    virtio = model == "virtio"
+    multi_queue = bool(guest.vmi.spec.domain.devices.network_interface_multiqueue) and virtio
+    iommu = traits.sev and virtio
+    return Interface(
+        name=spec.name,
+        type=nic.kind,
+        source=nic.source,
+        mac=(nic.mac or spec.mac_address or "").replace("-", ":").lower(),
+        model=traits.virtio if virtio else model,
+        target=nic.target,
+        mtu=nic.mtu,
+        queues=min(traits.vcpus, MOST_QUEUES) if multi_queue else 0,
+        vhost=guest.host.accelerator == "kvm" and (multi_queue or iommu),
+        iommu=iommu,
+        boot_order=spec.boot_order or 0,
+        rom_off=not spec.boot_order or traits.sev,
+        link_down=spec.state == "down",
+        acpi_index=spec.acpi_index or 0,
+        address=pci_address(spec.pci_address, f"{field}.pciAddress") if spec.pci_address else None,
+        forwards=_forwards(spec) if spec.passt_binding and nic.kind == "user" else (),
+    )
+
+
+def _forwards(spec: InterfaceSpec) -> tuple[PortForward, ...]:
+    """Ports of the host that passt hands to the guest; none named means all of both protocols."""
+    ranges = [((port.protocol or "tcp").lower(), (port.port, port.port)) for port in spec.ports]
+    ranges += [((span.protocol or "tcp").lower(), (span.start, span.end)) for span in spec.port_ranges]
+    if not ranges:
+        return (PortForward("tcp", ()), PortForward("udp", ()))
+    protocols = dict.fromkeys(protocol for protocol, _ in ranges)
+    return tuple(PortForward(name, tuple(span for protocol, span in ranges if protocol == name)) for name in protocols)

@@ -1,0 +1,220 @@
+"""The guest KubeVirt's launcher would see: its paths, its libvirt, and a node nobody has asked.
+
+Called by `virt-handler render`, which has no node at hand, and by the comparison with KubeVirt's own converter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from virt_handler.domain.cpu import EVEN_PARITY_ANNOTATION
+from virt_handler.domain.traits import vcpu_count
+from virt_handler.errors import RenderError
+from virt_handler.model import (
+    Accelerator,
+    BootFiles,
+    DiskSource,
+    Guest,
+    GuestFiles,
+    Host,
+    HostDeviceSource,
+    NicSource,
+    NumaCell,
+)
+from virt_types.v1 import Disk, Firmware, Interface, VirtualMachineInstance, Volume
+
+PRIVATE = "/var/run/kubevirt-private"
+EPHEMERAL = "/var/run/kubevirt-ephemeral-disks"
+CONTAINER_DISKS = "/var/run/kubevirt/container-disks"
+EMPTY_DISKS = "/var/run/libvirt/empty-disks"
+HOTPLUG = "/var/run/kubevirt/hotplug-disks"
+MATCHED_BLOCK = 4096  # what statfs says of nearly every file system
+PLUGGED_PHASES = ("Ready", "MountedToPod")
+MEDIATED = ("mdev", "vgpu", "grid")
+
+# Two cells of eight cores with two threads each: the node KubeVirt's own tests assume.
+CELLS = (
+    NumaCell(0, tuple((n, n + 16) for n in range(8)), ((0, 10), (1, 21))),
+    NumaCell(1, tuple((n, n + 16) for n in range(8, 16)), ((0, 21), (1, 10))),
+)
+# A node as new as KubeVirt's launcher image, with its firmware.
+NODE = Host(
+    name="preview",
+    libvirt_version=11_010_000,
+    qemu_version=10_001_000,
+    firmware_files=frozenset(
+        {
+            "OVMF_CODE.secboot.fd",
+            "OVMF_VARS.fd",
+            "OVMF_VARS.secboot.fd",
+            "OVMF_CODE.cc.fd",
+            "OVMF.amdsev.fd",
+            "OVMF.inteltdx.fd",
+            "OVMF.inteltdx.secboot.fd",
+            "AAVMF_CODE.fd",
+            "AAVMF_VARS.fd",
+        }
+    ),
+    cpu_modes=frozenset({"custom", "host-model", "host-passthrough", "maximum"}),
+    cells=CELLS,
+)
+
+
+def preview(vmi: VirtualMachineInstance, *, accelerator: Accelerator = "qemu", node: Host = NODE) -> Guest:
+    """The VMI with KubeVirt's paths on an assumed node; raises RenderError where its converter refuses."""
+    run = f"{PRIVATE}/{vmi.metadata.uid or 'UID'}"
+    return Guest(
+        vmi=vmi,
+        host=node._replace(accelerator=accelerator),
+        files=GuestFiles(
+            serial_socket=f"{run}/virt-serial0",
+            serial_log=f"{run}/virt-serial0-log",
+            vnc_socket=f"{run}/virt-vnc",
+            nvram=f"{PRIVATE}/libvirt/qemu/nvram/{vmi.metadata.name}_VARS.fd",
+        ),
+        disks=dict(_disks(vmi)),
+        nics={it.name: NicSource("ethernet") for it in vmi.spec.domain.devices.interfaces if _is_tap(it)},
+        host_devices=_host_devices(vmi),
+        cpuset=_cpuset(vmi),
+        boot=_boot(vmi),
+    )
+
+
+# Network binding plugins that end in a tap device; the others attach nothing themselves.
+TAP_PLUGINS = ("l2bridge", "macvtapplugin")
+
+
+def _is_tap(interface: Interface) -> bool:
+    return interface.sriov is None and (interface.binding is None or interface.binding.name in TAP_PLUGINS)
+
+
+def _disks(vmi: VirtualMachineInstance) -> Iterator[tuple[str, DiskSource]]:
+    specs = {disk.name: disk for disk in vmi.spec.domain.devices.disks}
+    plugged = {status.name for status in vmi.status.volume_status if status.phase in PLUGGED_PHASES}
+    for number, volume in enumerate(vmi.spec.volumes):
+        claim = volume.persistent_volume_claim or volume.data_volume
+        if claim and claim.hotpluggable:
+            if volume.name in plugged:
+                yield volume.name, _hotplugged(volume.name)
+        elif source := _source(vmi, volume, number):
+            yield volume.name, _for_device(volume, source, specs.get(volume.name))
+
+
+def _for_device(volume: Volume, source: DiskSource, disk: Disk | None) -> DiskSource:
+    """Block sizes as measured, and discard as KubeVirt's converter sets it: on a CD-ROM some kinds of volume only."""
+    sizes = (MATCHED_BLOCK,) * 3 if disk and disk.block_size else None
+    discards = volume.container_disk or volume.ephemeral or volume.empty_disk
+    discards = discards or volume.persistent_volume_claim or volume.data_volume
+    keeps = disk is not None and disk.cdrom is not None and discards is None
+    return source._replace(block_sizes=sizes, discard=not keeps)
+
+
+def _hotplugged(name: str) -> DiskSource:
+    if _is_block(name):
+        return DiskSource(f"{HOTPLUG}/{name}", block=True, direct_io=True)
+    return DiskSource(f"{HOTPLUG}/{name}.img", direct_io=True)
+
+
+def _is_block(name: str) -> bool:
+    """Nobody can be asked for the claim's volumeMode: the name says it."""
+    return name.startswith("block")
+
+
+def _source(vmi: VirtualMachineInstance, volume: Volume, number: int) -> DiskSource | None:
+    name = volume.name
+    image = f"{PRIVATE}/vmi-disks/{name}/disk.img"
+    overlay = f"{EPHEMERAL}/disk-data/{name}/disk.qcow2"
+    if volume.container_disk:
+        backing = DiskSource(f"{CONTAINER_DISKS}/disk_{number}.img", "qcow2", readonly=True)
+        return DiskSource(overlay, "qcow2", backing=backing, direct_io=True)
+    if volume.ephemeral:
+        return DiskSource(overlay, "qcow2", backing=_claim(name, image), direct_io=True)
+    if volume.persistent_volume_claim or volume.data_volume:
+        return _claim(name, image)
+    if volume.host_disk:
+        path = PurePosixPath(volume.host_disk.path).name
+        return DiskSource(f"{PRIVATE}/vmi-disks/{name}/{path}", direct_io=True)
+    if volume.empty_disk:
+        return DiskSource(f"{EMPTY_DISKS}/{name}.qcow2", "qcow2", direct_io=True)
+    path = _generated(vmi, volume)
+    return DiskSource(path, direct_io=True) if path else None
+
+
+def _claim(name: str, image: str) -> DiskSource:
+    return DiskSource(f"/dev/{name}", block=True, direct_io=True) if _is_block(name) else DiskSource(image, direct_io=True)
+
+
+def _generated(vmi: VirtualMachineInstance, volume: Volume) -> str:
+    """Path of the image the launcher writes for this volume, empty for kinds that are no disk."""
+    seed = f"{EPHEMERAL}/cloud-init-data/{vmi.metadata.namespace or 'default'}/{vmi.metadata.name}"
+    paths = (
+        (volume.cloud_init_no_cloud, f"{seed}/noCloud.iso"),
+        (volume.cloud_init_config_drive, f"{seed}/configdrive.iso"),
+        (volume.sysprep, f"{PRIVATE}/sysprep-disks/{volume.name}.iso"),
+        (volume.config_map, f"{PRIVATE}/config-map-disks/{volume.name}.iso"),
+        (volume.secret, f"{PRIVATE}/secret-disks/{volume.name}.iso"),
+        (volume.downward_api, f"{PRIVATE}/downwardapi-disks/{volume.name}.iso"),
+        (volume.service_account, f"{PRIVATE}/service-account-disk/service-account.iso"),
+        (volume.downward_metrics, f"{PRIVATE}/downwardapi-disks/vhostmd0"),
+    )
+    return next((path for kind, path in paths if kind is not None), "")
+
+
+def _host_devices(vmi: VirtualMachineInstance) -> Mapping[str, tuple[HostDeviceSource, ...]]:
+    """Addresses as device plugins would hand them out, counted up by kind: GPUs first, then the others."""
+    devices = vmi.spec.domain.devices
+    counts = {"pci": 0, "mdev": 0, "usb": 0}
+    found: dict[str, tuple[HostDeviceSource, ...]] = {}
+    for name, resource in (
+        *((gpu.name, gpu.device_name or "") for gpu in devices.gpus),
+        *((device.name, device.device_name or "") for device in devices.host_devices),
+    ):
+        word = resource.lower()
+        if "usb" in word:
+            found[name] = (HostDeviceSource("usb", f"1:{2 + counts['usb']}"),)
+            counts["usb"] += 1
+        elif any(part in word for part in MEDIATED):
+            counts["mdev"] += 1
+            found[name] = (HostDeviceSource("mdev", f"aa618089-8b16-4d01-a136-{counts['mdev']:012d}"),)
+        else:
+            found[name] = (HostDeviceSource("pci", f"0000:{0x81 + counts['pci']:02x}:00.0"),)
+            counts["pci"] += 1
+    functions = [it.name for it in devices.interfaces if it.sriov]
+    found |= {name: (HostDeviceSource("pci", f"0000:65:00.{nth}"),) for nth, name in enumerate(functions, start=1)}
+    return found
+
+
+def _cpuset(vmi: VirtualMachineInstance) -> tuple[int, ...]:
+    """Exactly the processors needed, whole cores in order."""
+    domain = vmi.spec.domain
+    cpu = domain.cpu
+    if cpu is None or not cpu.dedicated_cpu_placement:
+        return ()
+    pool = domain.io_threads.supplemental_pool_thread_count if domain.io_threads else None
+    wanted = vcpu_count(domain) + (pool or 0)
+    if cpu.isolate_emulator_thread:
+        wanted += 2 if EVEN_PARITY_ANNOTATION in vmi.metadata.annotations and not wanted % 2 else 1
+    threads = [thread for cell in CELLS for core in cell.cores for thread in core]
+    if wanted > len(threads):
+        raise RenderError(
+            f"spec.domain.cpu: {wanted} dedicated processors wanted, the assumed node has {len(threads)}",
+            hint="ask for fewer, or render without dedicatedCpuPlacement",
+        )
+    return tuple(threads[:wanted])
+
+
+def _boot(vmi: VirtualMachineInstance) -> BootFiles:
+    firmware = vmi.spec.domain.firmware or Firmware()
+    container = firmware.kernel_boot.container if firmware.kernel_boot else None
+    acpi = firmware.acpi
+    tables = (("slic", acpi.slic_name_ref), ("msdm", acpi.msdm_name_ref)) if acpi else ()
+    return BootFiles(
+        kernel=_in_container(container.kernel_path if container else None),
+        initrd=_in_container(container.initrd_path if container else None),
+        acpi_tables=tuple((table, f"{PRIVATE}/secret/{name}/{table}.bin") for table, name in tables if name),
+    )
+
+
+def _in_container(path: str | None) -> str:
+    return f"{CONTAINER_DISKS}/kernel-boot/{PurePosixPath(path).name}" if path else ""
