@@ -19,11 +19,12 @@ GATES: Mapping[str, bool] = MappingProxyType(
         "ExperimentalIgnitionSupport": False,
         "HostDevices": False,
         "PasstBinding": True,
-        "PersistentReservation": True,
+        "PersistentReservation": False,
         "RebootPolicy": True,
+        "ReservedOverhead": False,
         "Sidecar": False,
         "VSOCK": False,
-        "VirtioFs": False,
+        "VirtioFs": False,  # file systems on claims
         "WorkloadEncryptionSEV": False,
         "WorkloadEncryptionTDX": False,
     }

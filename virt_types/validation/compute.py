@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import chain
+from math import prod
 
 from virt_types.defaults import GIB, MIB
 from virt_types.errors import Cause
@@ -216,11 +217,12 @@ def _placement(scope: Scope, cpu: CPU) -> Iterator[str]:
     resources = scope.spec.domain.resources
     wanted, limit = number(resources.requests.get("cpu")), number(resources.limits.get("cpu"))
     requests, limits, cores = scope.at(REQUESTS_CPU), scope.at(LIMITS_CPU), scope.at("domain.cpu.cores")
-    if not wanted and not limit and not cpu.cores and not scope.sized_elsewhere:
+    counts = [count for count in (cpu.cores, cpu.sockets, cpu.threads) if count]
+    if not wanted and not limit and not counts and not scope.sized_elsewhere:
         yield f"either {requests} or {limits} or {cores} must be provided when DedicatedCPUPlacement is true"
     if wanted and limit and wanted != limit:
         yield f"{requests} or {limits} must be equal when DedicatedCPUPlacement is true"
-    if (wanted or limit) and cpu.cores:
+    if (wanted or limit) and cpu.cores and prod(counts) not in (wanted, limit):
         either = f"{requests} or {limits}"
         yield f"{either} must not be provided at the same time with {cores} when DedicatedCPUPlacement is true"
     if (cpu.threads or 0) > 2:

@@ -115,7 +115,7 @@ def io_threads(scope: Scope) -> Iterator[Cause]:
             yield invalid(scope.at("domain.ioThreads.count"), message)
     for path, disk in scope.disks:
         for _, target in _targets(disk):
-            if disk.dedicated_io_thread and target.bus not in (None, "", "virtio", "scsi"):
+            if disk.dedicated_io_thread and target.bus not in (None, "", "virtio"):
                 yield unsupported(path, f"IOThreads are not supported for disks on a {shown(target.bus)} bus")
 
 
@@ -202,6 +202,11 @@ def reservations(scope: Scope) -> Iterator[Cause]:
 
 
 def filesystems(scope: Scope) -> Iterator[Cause]:
+    claims = {volume.name for _, volume in scope.volumes if volume.persistent_volume_claim or volume.data_volume}
+    shared = {filesystem.name for filesystem in scope.spec.domain.devices.filesystems}
+    if claims & shared and not scope.settings.enabled("VirtioFs"):
+        field = scope.at("domain.devices.filesystems")
+        yield invalid(field, "virtiofs is not allowed: virtiofs feature gate is not enabled for PVC")
     taken = {disk.name: path for path, disk in scope.disks}
     volumes = {volume.name for volume in scope.spec.volumes}
     for index, filesystem in enumerate(scope.spec.domain.devices.filesystems):

@@ -226,7 +226,7 @@ def sound_video_panic(scope: Scope) -> Iterator[Cause]:
         if devices.autoattach_graphics_device is False:
             message = "Video configuration is not allowed when autoattachGraphicsDevice is set to false"
             yield invalid(field, message)
-        elif devices.video.type and devices.video.type not in VIDEO_MODELS.get(arch, ()):
+        elif devices.video.type is not None and devices.video.type not in VIDEO_MODELS.get(arch, ()):
             message = f"video model '{shown(devices.video.type)}' is not supported on {shown(arch)} architecture"
             yield invalid(f"{field}.type", message)
     for index, panic in enumerate(devices.panic_devices):
@@ -253,6 +253,13 @@ def gated(scope: Scope) -> Iterator[Cause]:
     if scope.spec.domain.reboot_policy is not None and not enabled("RebootPolicy"):
         field = scope.at("domain.rebootPolicy")
         yield invalid(field, "RebootPolicy is specified but the RebootPolicy feature gate is not enabled")
+
+
+def reserved_overhead(scope: Scope) -> Iterator[Cause]:
+    memory = scope.spec.domain.memory
+    if memory is not None and memory.reserved_overhead is not None and not scope.settings.enabled("ReservedOverhead"):
+        field = scope.at("domain.memory.reservedOverhead")
+        yield invalid(field, "Reserved overhead memlock feature gate is not enabled in kubevirt-config")
 
 
 def launch_security(scope: Scope) -> Iterator[Cause]:
@@ -304,6 +311,7 @@ RULES: tuple[Rule, ...] = (
     watchdog,
     sound_video_panic,
     gated,
+    reserved_overhead,
     launch_security,
     arm,
 )
