@@ -4,7 +4,7 @@
 - A namespace being deleted loses its contents, then its finalizer.
 - A CustomResourceDefinition being deleted loses its objects first.
 
-It listens to the store directly, so its picture of owners and dependents is never stale, and sleeps when nothing changes.
+It listens to the store directly, so its picture of owners and dependents is never stale, and idle it sleeps.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class GarbageCollector:
         self._failures: dict[Key, int] = {}
         self._wake = asyncio.Event()
         for resource in store.resources():
-            for key, record in store.list(resource):
+            for key, record in store.objects(resource):
                 self._learn(key, record.value)
         store.subscribe("", self._changed)
 

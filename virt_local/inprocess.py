@@ -48,7 +48,7 @@ class InProcessClient:
         params = {"labelSelector": label_selector, "resourceVersion": resource_version, "allowWatchBookmarks": "true"}
         chosen = reads.selection(call, params)
         options = watches.watch_options(self._pipeline.store, params)
-        async with aclosing(self._pipeline.watch(call, chosen, options)) as groups:  # type: ignore[type-var]
+        async with aclosing(self._pipeline.watch(call, chosen, options)) as groups:
             async for group in groups:
                 for event in group:
                     shown = event.value

@@ -104,7 +104,7 @@ class _Authority:
         self._cert = x509.load_pem_x509_certificate(self.pair.cert.read_bytes())
         self._key = serialization.load_pem_private_key(self.pair.key.read_bytes(), None)
         if not isinstance(self._key, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{self.pair.key} is not an EC key")
+            raise TypeError(f"{self.pair.key} is not an EC key")
 
     def _make(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -127,7 +127,7 @@ class _Authority:
         cert = x509.load_pem_x509_certificate(pair.cert.read_bytes())
         try:
             cert.verify_directly_issued_by(self._cert)
-        except Exception:  # noqa: BLE001,S110  any reason it is not ours is a reason to make a new one
+        except Exception:  # whatever makes it not ours is a reason to make a new one
             return False
         return cert.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEW_DAYS)
 

@@ -25,7 +25,7 @@ from virt_types.errors import VirtError
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m virt_local.apiserver", description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog="python -m virt_local.apiserver", description=__doc__.split("\n")[0])
     parser.add_argument("--listen", default="127.0.0.1:6443", metavar="HOST:PORT", help="port 0 picks a free one")
     parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR")
     parser.add_argument("--token-auth-file", type=Path, metavar="CSV", help='lines of token,user,uid,"group1,group2"')

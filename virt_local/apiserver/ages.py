@@ -16,7 +16,7 @@ def age(timestamp: Any, at: float | None = None) -> str:
     return duration(int((time.time() if at is None else at) - begin))
 
 
-def duration(seconds: int) -> str:
+def duration(seconds: int) -> str:  # noqa: PLR0911  one line for each band of the ladder
     """k8s.io/apimachinery/pkg/util/duration.HumanDuration."""
     if seconds < -1:
         return "<invalid>"

@@ -6,6 +6,7 @@ The HTTP face reads bodies with it. Everything it refuses is a 400, 413 or 415.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -82,8 +83,8 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) == len(pairs):
         return found
     marked = _Object(found)
-    seen: set[str] = set()
-    marked.twice = tuple(dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    counts = Counter(key for key, _ in pairs)
+    marked.twice = tuple(key for key, count in counts.items() if count > 1)
     return marked
 
 

@@ -75,12 +75,14 @@ def _external_ip(obj: Json) -> str:
     return "<pending>" if spec.get("type") == "LoadBalancer" else "<none>"
 
 
+def _port(port: Json) -> str:
+    node = f":{port['nodePort']}" if port.get("nodePort") else ""
+    return f"{port.get('port')}{node}/{port.get('protocol', 'TCP')}"
+
+
 def _service_ports(obj: Json) -> str:
     ports = (obj.get("spec") or {}).get("ports") or []
-    shown = [
-        f"{port.get('port')}{':%d' % port['nodePort'] if port.get('nodePort') else ''}/{port.get('protocol', 'TCP')}"
-        for port in ports
-    ]
+    shown = [_port(port) for port in ports]
     return ",".join(shown) or "<none>"
 
 
@@ -241,7 +243,7 @@ _PRINTERS: Mapping[str, Printer] = {
         ("IP", "string", 1, _at(".status.podIP", "<none>")),
         ("Node", "string", 1, _at(".spec.nodeName", "<none>")),
         ("Nominated Node", "string", 1, _at(".status.nominatedNodeName", "<none>")),
-        ("Readiness Gates", "string", 1, lambda obj: "<none>"),
+        ("Readiness Gates", "string", 1, _at(".spec.readinessGates", "<none>")),
     ),
     "storage.k8s.io/storageclasses": (
         ("Provisioner", "string", 0, _at(".provisioner")),

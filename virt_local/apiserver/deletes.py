@@ -1,4 +1,5 @@
-"""delete and deletecollection: options, preconditions, finalizers; what waits for others waits with a deletionTimestamp.
+"""delete and deletecollection: options, preconditions, finalizers;
+what waits for others waits with a deletionTimestamp.
 
 Dependents and namespace contents are removed by `virt_local/gc.py`, as on a real cluster by its controllers.
 """
@@ -110,11 +111,11 @@ class Deleter:
             meta.pop("finalizers", None)
         if not meta.get("deletionTimestamp"):
             meta["deletionTimestamp"] = now()
-            meta["deletionGracePeriodSeconds"] = 0
-            if call.resource.counts_generation:
-                meta["generation"] = meta.get("generation", 0) + 1
+            if call.resource not in (NAMESPACE, CRD):
+                meta["deletionGracePeriodSeconds"] = 0
+                if call.resource.counts_generation:
+                    meta["generation"] = meta.get("generation", 0) + 1
         if call.resource is NAMESPACE:
-            meta.pop("deletionGracePeriodSeconds", None)
             new.setdefault("status", {})["phase"] = "Terminating"
         if not finished(new):
             if call.dry_run or new == old:

@@ -11,7 +11,7 @@ from virt_kube.api import Json
 from virt_local.apiserver.discovery import Discovery
 from virt_local.apiserver.negotiate import DISCOVERY, YAML, negotiate
 from virt_local.apiserver.openapi import OpenApi
-from virt_local.apiserver.status import no_such_resource, unavailable
+from virt_local.apiserver.status import no_such_resource, not_acceptable, unavailable
 
 # kubectl allows one minor of skew, and vendors' dispatchers pick their kubectl.1.NN by it.
 MAJOR, MINOR = "1", "32"
@@ -45,7 +45,9 @@ class Documents:
         self._openapi = openapi
         self._ready = ready
 
-    def find(self, parts: list[str], accept: str, host: str, port: int | None) -> Page | None:
+    def find(  # noqa: PLR0911  one line for each path
+        self, parts: list[str], accept: str, host: str, port: int | None
+    ) -> Page | None:
         """None: there is no such path."""
         match parts:
             case [""]:
@@ -68,6 +70,8 @@ class Documents:
             case ["apis", group, version]:
                 return self._resources(group, version, accept)
             case ["openapi", *rest]:
+                if accept and "json" not in accept and "*/*" not in accept:
+                    raise not_acceptable([_JSON])  # protobuf only: kubectl then goes on without
                 return self._open(rest)
         return None
 

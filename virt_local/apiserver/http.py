@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -27,11 +28,13 @@ from virt_local.apiserver.proxy import SubresourceBackend
 from virt_local.apiserver.reviews import Reviews
 from virt_local.apiserver.routing import Route, resource_route, split
 from virt_local.apiserver.status import (
+    NO_PAGE,
     bad_request,
     failure,
     internal,
     invalid_options,
     method_not_allowed,
+    no_such_page,
     no_such_resource,
     not_supported,
     too_large,
@@ -108,7 +111,7 @@ class HttpFace:
         self._pipeline.authorizer.require(user, Attributes(request.method.lower(), path=path))
         found = self._documents.find(parts, request.headers.get("Accept", ""), str(request.url.host), request.url.port)
         if found is None:
-            return web.Response(status=404, text=_NOT_FOUND_TEXT)
+            raise no_such_page()
         if request.method not in ("GET", "HEAD"):
             raise method_not_allowed()
         headers = dict(found.headers)
@@ -127,17 +130,16 @@ class HttpFace:
     async def _resource(self, request: web.Request, user: UserInfo, route: Route) -> web.StreamResponse:
         if self._pipeline.registry.find(route.group, route.version, route.plural) is None:
             self._pipeline.authorizer.require(user, route.attributes)
-            if self._pipeline.registry.get(route.group, "") is None and not self._builtin_version(route):
-                return web.Response(status=404, text=_NOT_FOUND_TEXT)
+            if not self._builtin_group(route.group):
+                raise no_such_page()
             raise no_such_resource()
         if request.method in ("HEAD", "OPTIONS") or request.method not in _METHODS:
             raise method_not_allowed()
         call = self._pipeline.call(user, route)
         return await getattr(self, f"_{route.verb}")(request, call, route)  # type: ignore[no-any-return]
 
-    def _builtin_version(self, route: Route) -> bool:
-        registry = self._pipeline.registry
-        return any(r.builtin and r.group == route.group and r.version(route.version) for r in registry.all())
+    def _builtin_group(self, group: str) -> bool:
+        return any(resource.builtin and resource.group == group for resource in self._pipeline.registry.all())
 
     async def _get(self, request: web.Request, call: Call, _route: Route) -> web.Response:
         media = negotiate(request.headers.get("Accept", ""))
@@ -190,8 +192,9 @@ class HttpFace:
         await response.prepare(request)
         lines = _Lines(call, media, include)
         try:
-            async for group in self._pipeline.watch(call, chosen, options):
-                await response.write(b"".join(map(lines.line, group)))
+            async with aclosing(self._pipeline.watch(call, chosen, options)) as stream:
+                async for group in stream:
+                    await response.write(b"".join(map(lines.line, group)))
         except ApiError as error:
             await response.write(watches.error_line(error))
         except ConnectionResetError:
@@ -376,6 +379,8 @@ def _warnings(warnings: Iterable[str], headers: dict[str, str]) -> Any:
 
 
 def _failed(error: ApiError) -> web.Response:
+    if error.reason == NO_PAGE:
+        return web.Response(status=404, text=_NOT_FOUND_TEXT)
     status = error.status or failure(error.code, error.reason, error.message).status
     headers = {"Cache-Control": "no-cache, private"}
     retry = (status.get("details") or {}).get("retryAfterSeconds")

@@ -37,8 +37,8 @@ _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = rf"({_QUALIFIED})?"
 
 LABEL_TEXT = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
-    f"an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
+    f"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
 )
 SUBDOMAIN_TEXT = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
@@ -55,8 +55,8 @@ QUALIFIED_TEXT = (
 )
 QUALIFIED_SLASHES_TEXT = (
     "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-    f"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}') "
-    "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+    f"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    f"'{_QUALIFIED}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
 )
 LABEL_VALUE_TEXT = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
@@ -86,7 +86,8 @@ def require_shape(obj: Json, resource: ResourceType, version: str) -> Json:
     problem = _shape_problem(meta)
     if problem:
         raise bad_request(
-            f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: json: cannot unmarshal {problem}'
+            f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: '
+            f"json: cannot unmarshal {problem}"
         )
     for key in [key for key, value in meta.items() if value is None]:
         del meta[key]
@@ -184,7 +185,8 @@ def update_causes(meta: Json, old: Json) -> list[Cause]:
         new = [name for name in meta.get("finalizers") or [] if name not in (old.get("finalizers") or [])]
         if new:
             listed = ", ".join(f'"{name}"' for name in new)
-            text = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+            text = "no new finalizers can be added if the object is being deleted, found new finalizers "
+            text += f"[]string{{{listed}}}"
             causes.append(Cause(FORBIDDEN, f"Forbidden: {text}", "metadata.finalizers"))
     return causes
 

@@ -25,11 +25,11 @@ _LIST_PARAMETERS = (
 _STRING_MAP = {"type": "object", "additionalProperties": {"type": "string"}}
 _TIME = {"type": "string", "format": "date-time"}
 _OBJECT_META: Json = {
-    "description": "ObjectMeta is metadata that all persisted resources must have, which includes all objects users must create.",
+    "description": "ObjectMeta is metadata that all persisted resources must have.",
     "type": "object",
     "properties": {
         "annotations": {
-            "description": "Annotations is an unstructured key value map stored with a resource that may be set by external tools.",
+            "description": "Annotations is an unstructured key value map that may be set by external tools.",
             **_STRING_MAP,
         },
         "creationTimestamp": {"description": "When this object was created. Set by the server.", **_TIME},

@@ -16,12 +16,12 @@ from virt_local.apiserver.status import bad_request, failure, server_error, unpr
 MAX_OPERATIONS = 10_000
 
 
-class _Failed(Exception):
+class _FailedError(Exception):
     """An operation does not apply."""
 
 
 def json_patch(obj: Any, operations: Any) -> Any:
-    """The patched object. Raises 422 when an operation fails, 400 when the patch is none, 413 over 10,000 operations."""
+    """The patched object. 422 when an operation fails, 400 when the patch is none, 413 over 10,000 operations."""
     if not isinstance(operations, list):
         raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     if len(operations) > MAX_OPERATIONS:
@@ -33,14 +33,14 @@ def json_patch(obj: Any, operations: Any) -> Any:
     try:
         for operation in operations:
             obj = _apply(obj, operation)
-    except _Failed:
+    except _FailedError:
         raise unprocessable() from None
     return obj
 
 
 def _apply(obj: Any, operation: Any) -> Any:
     if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
-        raise _Failed
+        raise _FailedError
     path = _pointer(operation["path"])
     match operation.get("op"):
         case "add" if "value" in operation:
@@ -51,7 +51,7 @@ def _apply(obj: Any, operation: Any) -> Any:
             return _remove(obj, path)
         case "test":
             if not same_json(_get(obj, path, missing=None), operation.get("value")):
-                raise _Failed
+                raise _FailedError
             return obj
         case "move" | "copy" as op if isinstance(operation.get("from"), str):
             source = _pointer(operation["from"])
@@ -59,7 +59,7 @@ def _apply(obj: Any, operation: Any) -> Any:
             if op == "move":
                 obj = _remove(obj, source)
             return _set(obj, path, value, insert=True)
-    raise _Failed
+    raise _FailedError
 
 
 def _pointer(text: str) -> list[str]:
@@ -78,18 +78,18 @@ def _get(obj: Any, path: list[str], *, missing: Any = _RAISE) -> Any:
         except (KeyError, TypeError):
             if missing is not _RAISE and isinstance(obj, dict) and number == len(path) - 1:
                 return missing
-            raise _Failed from None
+            raise _FailedError from None
     return obj
 
 
 def _index(step: str, last: int) -> int:
     if not step.removeprefix("-").isdecimal():
-        raise _Failed
+        raise _FailedError
     index = int(step)
     if index < 0:
         index += last + 1
     if not 0 <= index <= last:
-        raise _Failed
+        raise _FailedError
     return index
 
 
@@ -104,20 +104,20 @@ def _set(obj: Any, path: list[str], value: Any, *, insert: bool) -> Any:
     elif isinstance(parent, list):
         parent[_index(step, len(parent) - 1)] = value
     else:
-        raise _Failed
+        raise _FailedError
     return obj
 
 
 def _remove(obj: Any, path: list[str]) -> Any:
     if not path:
-        raise _Failed
+        raise _FailedError
     parent, step = _get(obj, path[:-1]), path[-1]
     if isinstance(parent, dict) and step in parent:
         del parent[step]
     elif isinstance(parent, list):
         del parent[_index(step, len(parent) - 1)]
     else:
-        raise _Failed
+        raise _FailedError
     return obj
 
 
@@ -175,8 +175,11 @@ MERGE_SETS = frozenset({"metadata.finalizers", "spec.podCIDRs"})
 
 
 def strategic_patch(obj: Json, patch: Any) -> Json:
-    """Kubernetes' own merge: lists with a merge key merge by element; `$patch`, `$retainKeys`, `$deleteFromPrimitiveList`,
-    `$setElementOrder` as in k8s.io/apimachinery/pkg/util/strategicpatch. Raises 400 or 500 for a broken patch."""
+    """Kubernetes' own merge: lists with a merge key merge by element; `$patch`, `$retainKeys`,
+    `$deleteFromPrimitiveList` and `$setElementOrder` as in k8s.io/apimachinery/pkg/util/strategicpatch.
+
+    Raises 400 or 500 for a broken patch.
+    """
     if not isinstance(patch, dict):
         raise bad_request("cannot unmarshal patch into a map: a strategic merge patch is an object")
     return _merge_map(obj, patch, "")
@@ -215,7 +218,7 @@ def _merge_field(target: Json, key: str, value: Any, path: str) -> None:
     elif isinstance(value, list) and path in MERGE_KEYS:
         target[key] = _merge_list(current if isinstance(current, list) else [], value, MERGE_KEYS[path], path)
     elif isinstance(value, list) and path in MERGE_SETS:
-        target[key] = list(dict.fromkeys([*(current or []), *value]))
+        target[key] = list(dict.fromkeys([*value, *(current or [])]))
     else:
         target[key] = copy.deepcopy(value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from virt_kube.admission import Admission, UserInfo
@@ -10,13 +10,13 @@ from virt_kube.api import Json, PatchKind
 from virt_local.apiserver import reads, scale
 from virt_local.apiserver.authz import Authorizer
 from virt_local.apiserver.call import Answer, Call, Params
-from virt_local.apiserver.deletes import Deleter, DeleteOptions
+from virt_local.apiserver.deletes import DeleteOptions, Deleter
 from virt_local.apiserver.reads import Page, Selection
 from virt_local.apiserver.registry import Registry, ResourceType, Version
 from virt_local.apiserver.routing import Route
 from virt_local.apiserver.schemas import Schemas
 from virt_local.apiserver.services import ServiceAllocator
-from virt_local.apiserver.status import method_not_allowed, no_such_resource, not_found
+from virt_local.apiserver.status import method_not_allowed, no_such_page, no_such_resource, not_found, unsupported_verb
 from virt_local.apiserver.watches import Event, Session, WatchOptions
 from virt_local.apiserver.writes import Writer
 from virt_local.store import Record, Store
@@ -46,10 +46,10 @@ class Pipeline:
         return call
 
     def _require_path(self, route: Route, resource: ResourceType, version: Version) -> None:
-        if resource.namespaced and not route.namespace and (route.name or route.verb not in ("list", "watch")):
-            raise no_such_resource()
-        if not resource.namespaced and route.namespace and route.group + route.plural != "namespaces":
-            raise no_such_resource()
+        within = bool(route.namespace) and route.group + route.plural != "namespaces"
+        across = not route.namespace and (route.name or route.verb not in ("list", "watch"))
+        if across if resource.namespaced else within:
+            raise no_such_resource() if resource.builtin else no_such_page()
         if route.subresource and (route.deeper or not _has_subresource(resource, version, route.subresource)):
             if resource.builtin:
                 raise no_such_resource()
@@ -57,8 +57,12 @@ class Pipeline:
         allowed = resource.verbs
         if route.subresource:
             allowed = ("update",) if route.subresource == "finalize" else ("get", "update", "patch")
-        if route.verb not in allowed or (route.verb == "create" and route.name):
-            raise method_not_allowed()
+        if (
+            route.verb not in allowed
+            or (route.verb == "create" and route.name)
+            or (route.verb in ("update", "patch") and not route.name and resource.builtin)
+        ):
+            raise method_not_allowed() if resource.builtin else unsupported_verb(route.group, route.plural, route.verb)
 
     def get(self, call: Call, params: Params) -> Record:
         record = reads.get(self.store, call, params)
@@ -88,7 +92,7 @@ class Pipeline:
     async def delete_collection(self, call: Call, params: Params, options: DeleteOptions) -> Answer:
         return await self._deleter.delete_collection(call, await self.page(call, params), options)
 
-    def watch(self, call: Call, chosen: Selection, options: WatchOptions) -> AsyncIterator[list[Event]]:
+    def watch(self, call: Call, chosen: Selection, options: WatchOptions) -> AsyncGenerator[list[Event], None]:
         return Session(self.store, call, chosen, options).events()
 
 

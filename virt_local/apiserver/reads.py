@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -23,7 +22,10 @@ from virt_local.apiserver.status import (
 from virt_local.errors import Compacted
 from virt_local.store import Key, Record, Store
 
-GONE = "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter."
+GONE = (
+    "The provided continue parameter is too old to display a consistent list result. You must start a new list without "
+    "the continue parameter."
+)
 
 
 class Selection(NamedTuple):
@@ -88,13 +90,13 @@ async def page(store: Store, call: Call, params: Params, chosen: Selection) -> P
     return Page([record for _, record in matching[:limit]], revision, following, remaining)
 
 
-async def _items(store: Store, call: Call, chosen: Selection, revision: int) -> Iterable[tuple[Key, Record]]:
+async def _items(store: Store, call: Call, chosen: Selection, revision: int) -> list[tuple[Key, Record]]:
     namespace, resource = call.namespace, call.resource.stored_as
     if not call.resource.namespaced:
         namespace = ""
     if revision:
         try:
-            return await store.list_at(resource, namespace, revision)
+            return await store.objects_at(resource, namespace, revision)
         except Compacted:
             raise expired(GONE) from None
     namespace = namespace or chosen.fields.exact("metadata.namespace") or ""
@@ -102,7 +104,7 @@ async def _items(store: Store, call: Call, chosen: Selection, revision: int) -> 
         key = Key(resource, namespace, name)
         record = store.get(key)
         return [(key, record)] if record else []
-    return store.list(resource, namespace)
+    return store.objects(resource, namespace)
 
 
 def _list_version(store: Store, params: Params) -> int:

@@ -56,10 +56,8 @@ def resource_route(method: str, parts: list[str], query: Mapping[str, str]) -> R
     if rest[0] == "namespaces" and len(rest) > 2 and not (group == "" and rest[2] in _NAMESPACE_PARTS):
         namespace, rest = rest[1], rest[2:]
     plural, name, subresource, *deeper = [*rest, "", ""][: max(len(rest), 3)]
-    if old_watch and name:
-        verb = "watch"
-    else:
-        verb = _verb(method, bool(name), watching=old_watch or flag(query, "watch"))
+    watching = old_watch or flag(query, "watch")
+    verb = "watch" if old_watch and name else _verb(method, bool(name), watching=watching)
     if group == "" and plural == "namespaces" and name:
         namespace = name
     return Route(verb, group, version, plural, namespace, name, subresource, tuple(deeper), old_watch and bool(name))

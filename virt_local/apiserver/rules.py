@@ -43,10 +43,17 @@ def _namespace(obj: Json, old: Json | None) -> None:
     meta = obj["metadata"]
     meta.setdefault("labels", {})["kubernetes.io/metadata.name"] = meta.get("name", "")
     if old is None:
-        obj["spec"] = {"finalizers": ["kubernetes"]}
+        own = (obj.get("spec") or {}).get("finalizers") or []
+        obj["spec"] = {"finalizers": [*own, *([] if "kubernetes" in own else ["kubernetes"])]}
         obj["status"] = {"phase": "Active"}
     else:
         obj["spec"] = old.get("spec", {})  # only the finalize subresource changes it
+
+
+def _config_map(obj: Json, _old: Json | None) -> None:
+    for field in ("data", "binaryData"):
+        if field in obj and not obj[field]:
+            del obj[field]
 
 
 def _secret(obj: Json, old: Json | None) -> None:
@@ -69,7 +76,7 @@ def _volume(obj: Json, old: Json | None) -> None:
         obj["status"] = {"phase": "Pending"}
 
 
-def _storage_class(obj: Json, old: Json | None) -> None:
+def _storage_class(obj: Json, _old: Json | None) -> None:
     obj.setdefault("reclaimPolicy", "Delete")
     obj.setdefault("volumeBindingMode", "Immediate")
 
@@ -86,7 +93,7 @@ def _pod(obj: Json, old: Json | None) -> None:
         obj["status"] = {"phase": "Pending"}
 
 
-def _event(obj: Json, old: Json | None) -> None:
+def _event(obj: Json, _old: Json | None) -> None:
     meta = obj["metadata"]
     involved = obj.setdefault("involvedObject", {})
     if not involved.get("namespace") and meta.get("namespace") != "default":
@@ -95,8 +102,7 @@ def _event(obj: Json, old: Json | None) -> None:
 
 def _definition(obj: Json, old: Json | None) -> None:
     if isinstance(obj.get("spec"), dict) and not _definition_causes(obj, old):
-        if old is not None:
-            obj["status"] = old.get("status", {})
+        obj["status"] = (old or {}).get("status", {})
         crds.establish(obj, now())
 
 
@@ -120,12 +126,10 @@ def _data_causes(obj: Json, old: Json | None) -> list[Cause]:
 
 
 def _frozen(obj: Json, old: Json) -> list[Cause]:
-    found = []
-    if not obj.get("immutable"):
-        found.append(forbidden_value("immutable", "field is immutable when `immutable` is set"))
-    for field in ("data", "binaryData"):
-        if not same_json(obj.get(field) or {}, old.get(field) or {}):
-            found.append(forbidden_value(field, "field is immutable when `immutable` is set"))
+    text = "field is immutable when `immutable` is set"
+    found = [] if obj.get("immutable") else [forbidden_value("immutable", text)]
+    changed = (field for field in ("data", "binaryData") if not same_json(obj.get(field) or {}, old.get(field) or {}))
+    found += [forbidden_value(field, text) for field in changed]
     return found
 
 
@@ -147,7 +151,7 @@ def _is_base64(value: Any) -> bool:
     return True
 
 
-def _claim_causes(obj: Json, old: Json | None) -> list[Cause]:
+def _claim_causes(obj: Json, _old: Json | None) -> list[Cause]:
     spec = obj.get("spec") or {}
     found = []
     if not spec.get("accessModes"):
@@ -163,7 +167,7 @@ def _revision_causes(obj: Json, old: Json | None) -> list[Cause]:
     return []
 
 
-def _definition_causes(obj: Json, old: Json | None) -> list[Cause]:
+def _definition_causes(obj: Json, _old: Json | None) -> list[Cause]:
     try:
         found = crds.resource_type(msgspec.json.encode(obj), lambda: None)
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
@@ -183,6 +187,7 @@ def _definition_causes(obj: Json, old: Json | None) -> list[Cause]:
 
 _PREPARE: Mapping[tuple[str, str], Prepare] = {
     ("", "namespaces"): _namespace,
+    ("", "configmaps"): _config_map,
     ("", "secrets"): _secret,
     ("", "persistentvolumeclaims"): _claim,
     ("", "persistentvolumes"): _volume,

@@ -117,7 +117,7 @@ class _Parser:
             case ">" | "<":
                 return Requirement(key, "gt" if operator == ">" else "lt", (self._integer(),))
             case "in" | "notin":
-                return Requirement(key, operator, self._set(key))
+                return Requirement(key, operator, self._set())
         raise self._bad(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
 
     def _exact(self) -> str:
@@ -137,21 +137,21 @@ class _Parser:
             ) from None
         return value
 
-    def _set(self, key: str) -> tuple[str, ...]:
-        if (token := self._next()) != "(":
-            raise self._bad(f"found '{token}', expected: '('")
+    def _set(self) -> tuple[str, ...]:
+        if (opening := self._next()) != "(":
+            raise self._bad(f"found '{opening}', expected: '('")
         values: list[str] = []
         wanted = True
-        while (token := self._next()) != ")":
-            if not token:
+        while (word := self._next()) != ")":
+            if not word:
                 raise self._bad("found '', expected: ',' or ')'")
-            if token == ",":
+            if word == ",":
                 if wanted:
                     values.append("")
                 wanted = True
                 continue
-            self._check_value(token)
-            values.append(token)
+            self._check_value(word)
+            values.append(word)
             wanted = False
         if wanted:
             values.append("")

@@ -60,7 +60,7 @@ class ApiServer:
         self.app = web.Application()
         self.app.router.add_route("*", "/{path:.*}", face.handle)
         self._runner: web.AppRunner | None = None
-        for _, record in store.list(CRD.stored_as):
+        for _, record in store.objects(CRD.stored_as):
             self._define(record.value)
         store.subscribe(CRD.stored_as, self._definition_changed)
 

@@ -51,7 +51,7 @@ class ServiceAllocator:
 
     def _taken(self, besides: Json) -> set[str | int]:
         taken: set[str | int] = set()
-        for key, record in self._store.list(SERVICE.stored_as):
+        for key, record in self._store.objects(SERVICE.stored_as):
             if (key.namespace, key.name) == (besides.get("namespace"), besides.get("name")):
                 continue
             spec = represent.decode(record.value).get("spec", {})

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from virt_kube.api import ApiError, Json, error_from_status
 from virt_types.errors import Cause
 
+NO_PAGE = "PageNotFound"  # never on the wire
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 REQUIRED, INVALID, TYPE, NOT_SUPPORTED, FORBIDDEN, DUPLICATE, TOO_LONG, NOT_FOUND = (
     "FieldValueRequired",
@@ -58,6 +61,11 @@ def not_found(group: str, plural: str, name: str) -> ApiError:
 
 def no_such_resource() -> ApiError:
     return failure(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def no_such_page() -> ApiError:
+    """A path nobody serves: a real server answers plain text, no Status."""
+    return failure(404, NO_PAGE, "404 page not found")
 
 
 def already_exists(group: str, plural: str, name: str, *, deleting: bool = False) -> ApiError:
@@ -116,6 +124,12 @@ def not_acceptable(accepted: Sequence[str]) -> ApiError:
 
 def method_not_allowed() -> ApiError:
     return failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
+
+
+def unsupported_verb(group: str, plural: str, verb: str) -> ApiError:
+    """405 as custom resources word it."""
+    text = f'{verb} is not supported on resources of kind "{qualified(group, plural)}"'
+    return failure(405, "MethodNotAllowed", text, _details(group, plural))
 
 
 def too_large(limit: int) -> ApiError:
@@ -177,6 +191,4 @@ def forbidden_value(field: str, detail: str) -> Cause:
 
 def shown(value: object) -> str:
     """A value as Go's field errors print it: strings quoted, the rest as JSON."""
-    import msgspec
-
     return msgspec.json.encode(value).decode()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ class Session:
         self._options = options
         self._namespace = call.namespace if call.resource.namespaced else ""
 
-    async def events(self) -> AsyncIterator[list[Event]]:
+    async def events(self) -> AsyncGenerator[list[Event], None]:
         """Raises ApiError 410 when the revision to continue from is no longer kept."""
         resource, options = self._call.resource.stored_as, self._options
         since = self._store.revision if options.since is None else options.since
@@ -106,10 +106,10 @@ class Session:
             self._store.unwatch(watch)
 
     def _initial(self) -> list[Event]:
-        found = self._store.list(self._call.resource.stored_as, self._namespace)
+        found = self._store.objects(self._call.resource.stored_as, self._namespace)
         return [Event("ADDED", record.value) for _, record in found if self._chosen.matches(record.value)]
 
-    async def _live(self, watch: Watch) -> AsyncIterator[list[Event]]:
+    async def _live(self, watch: Watch) -> AsyncGenerator[list[Event], None]:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._options.timeout
         last_words = self._options.bookmarks

@@ -6,8 +6,8 @@ A write that loses a race is done again on the newer object, unless its body nam
 
 from __future__ import annotations
 
-import copy
 import contextlib
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,7 +54,7 @@ class Writer:
     async def create(self, call: Call, obj: Json, duplicates: Sequence[str] = ()) -> Answer:
         obj = _incoming(call, obj, patched=False)
         meta = metadata.require_shape(obj, call.resource, call.version.name)
-        if meta.get("namespace") not in (None, "", call.namespace):
+        if call.resource.namespaced and meta.get("namespace") not in (None, "", call.namespace):
             raise metadata.wrong_namespace()
         self._require_namespace(call, meta.get("name", ""))
         causes = self._schemas.apply(call, obj, list(duplicates))
@@ -142,6 +142,8 @@ class Writer:
             found = self._schemas.apply(call, new, []) if walk else list(causes)
             _merge_untouched(call, new, old)
             given = new["metadata"].get("resourceVersion") or str(record.rev)
+            if parse_version(given) is None:
+                raise server_error(f'strconv.ParseUint: parsing "{given}": invalid syntax')
             if call.resource.builtin and given == "0":
                 given = str(record.rev)
             if given != str(record.rev):
@@ -154,9 +156,8 @@ class Writer:
 
     async def _replace(self, call: Call, record: Record, old: Json, new: Json, causes: list[Cause]) -> Answer:
         meta, old_meta = new["metadata"], old["metadata"]
-        touched = meta.get("deletionTimestamp") != old_meta.get("deletionTimestamp") and old_meta.get(
-            "deletionTimestamp"
-        )
+        asked, deleted = meta.get("deletionTimestamp"), old_meta.get("deletionTimestamp")
+        touched = bool(asked and deleted and asked != deleted)
         metadata.carry_over(meta, old_meta)
         meta["resourceVersion"] = str(record.rev)
         if call.resource.builtin and not call.subresource:
@@ -170,7 +171,7 @@ class Writer:
                 new["metadata"]["generation"] = old_meta.get("generation", 0) + 1
             _drop_empty(new["metadata"])
             unchanged = new == old and patches.same_json(new, old)
-            if unchanged and not (touched and meta.get("deletionTimestamp")):
+            if unchanged and not touched:
                 return self._answer(call, 200, record.value)
             if call.dry_run:
                 return self._answer(call, 200, represent.encode(new, call.resource))
@@ -234,9 +235,10 @@ class Writer:
             raise invalid(call.resource.group, call.resource.kind, meta.get("name", ""), found)
         if not call.resource.builtin:
             call.warnings += [
-                f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name including a path (/) to avoid '
-                "accidental conflicts with other finalizer writers"
+                f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name including a path (/) to '
+                "avoid accidental conflicts with other finalizer writers"
                 for name in metadata.unqualified_finalizers(meta)
+                if name not in ((old or {}).get("metadata") or {}).get("finalizers", ())
             ]
 
     async def _admit(self, operation: Operation, call: Call, obj: Json, old: Json | None) -> Json:
@@ -336,7 +338,8 @@ def _require_builtin(call: Call, kind: str, api_version: str, *, patched: bool) 
     if api_version not in ("", call.api_version):
         why = f'no kind "{kind}" is registered for version "{api_version}"'
         if not patched:
-            why = f"the API version in the data ({api_version}) does not match the expected API version ({call.api_version})"
+            wrong = f"the API version in the data ({api_version}) does not match"
+            why = f"{wrong} the expected API version ({call.api_version})"
     else:
         core = call.api_version
         why = f"converting ({core}.{kind}) to (core.{wanted}): unknown conversion"

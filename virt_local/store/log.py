@@ -170,7 +170,7 @@ class RevisionLog:
             with _transaction(self._db):
                 self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.Error as error:
-            log.error("store commit failed path=%s writes=%d error=%s", self.path, len(group), error)
+            log.exception("store commit failed path=%s writes=%d", self.path, len(group))
             return WriteFailed(f"the store {self.path} could not write: {error}", hint="Is the disk full or read-only?")
         return None
 

@@ -1,7 +1,7 @@
 """The store the API server works on: current objects in memory as bytes, every write through the log.
 
 All methods run on one event loop, which makes it the place where writes get their order: a write is checked and given
-its revision here, and becomes visible (to reads, lists and watches, in that order) when its commit has reached the disk.
+its revision here, and becomes visible to reads, lists and watches when its commit has reached the disk.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Store:
         start = bisect_left(order, Key(resource, namespace, ""))
         return order[start : bisect_left(order, Key(resource, namespace + "\0", ""))]
 
-    def list(self, resource: str, namespace: str = "") -> list[tuple[Key, Record]]:
+    def objects(self, resource: str, namespace: str = "") -> list[tuple[Key, Record]]:
         records = self._table(resource).records
         return [(key, records[key]) for key in self.keys(resource, namespace)]
 
@@ -86,12 +86,12 @@ class Store:
         """The resources that have living objects."""
         return [resource for resource, table in self._tables.items() if table.records]
 
-    async def list_at(self, resource: str, namespace: str, rev: int) -> list[tuple[Key, Record]]:
+    async def objects_at(self, resource: str, namespace: str, rev: int) -> list[tuple[Key, Record]]:
         """The objects as they were at `rev`. Raises Compacted."""
         table = self._table(resource)
         if rev >= table.last_change:
             self._require_history(rev)
-            return self.list(resource, namespace)
+            return self.objects(resource, namespace)
         self._require_history(rev)
         found = await self._loop.run_in_executor(None, self._log.objects_at, resource, rev)
         self._require_history(rev)  # compaction may have passed while the file was read
@@ -142,7 +142,7 @@ class Store:
         self._watches.get(watch.resource, set()).discard(watch)
 
     def subscribe(self, resource: str, listener: Callable[[Change], None]) -> None:
-        """Call `listener` with every change of a resource ("": of all), before anybody who waits for the write goes on."""
+        """Call `listener` with every change of a resource ("": of all), before whoever wrote goes on."""
         self._listeners.setdefault(resource, []).append(listener)
 
     def end_watches(self) -> None:
