@@ -1,6 +1,6 @@
-"""One cluster for the whole e2e run, started as a user starts it, with container disks of the two guests.
+"""One cluster for the whole e2e run, started as a user starts it.
 
-`cluster` is `virtctl local up` with directories of its own; `debian` is the documents' testvmi-nocloud, booted once.
+`cluster` is `virtctl local up` with directories of its own, and an OCI layout as its mirror of docker.io.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import yaml
 
 from examples.demo import guest, image
-from tests.guests import debian as debian_guest
+from virt_types import legacy
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 CIRROS_IMAGE = "kubevirt/cirros-container-disk-demo:latest"
-FEDORA_IMAGE = "kubevirt/fedora-cloud-container-disk-demo:latest"
 VIRTCTL = str(Path(sys.executable).parent / "virtctl")
 _T = TypeVar("_T")
 
@@ -110,10 +110,8 @@ class Cluster:
         return {item["reason"] for item in json.loads(found.stdout)["items"]}
 
     def machine(self, name: str, **spec: Any) -> str:
-        """The documents' vm-cirros under another name, with `spec` changed; as JSON to apply."""
-        import yaml
-
-        vm = yaml.safe_load((EXAMPLES / "vm-cirros.yaml").read_text())
+        """The documents' vm-cirros under another name, with `spec` changed; as JSON of today's API."""
+        vm, _ = legacy.convert(yaml.safe_load((EXAMPLES / "vm-cirros.yaml").read_text()))
         vm["metadata"]["name"] = name
         vm["spec"].update(spec)
         if "runStrategy" in spec:
@@ -131,9 +129,7 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip("the e2e tests build guests and use libvirt's system daemon: they need root")
     work = Path(tempfile.mkdtemp(prefix="vt-e2e-", dir="/tmp"))
     work.chmod(0o755)
-    layout = work / "images"
-    image.add(layout, CIRROS_IMAGE, guest.build().path)
-    image.add(layout, FEDORA_IMAGE, debian_guest.build())
+    image.add(work / "images", CIRROS_IMAGE, guest.build().path)
     running = Cluster(work)
     running.up()
     try:

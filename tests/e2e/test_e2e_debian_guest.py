@@ -1,0 +1,133 @@
+"""A guest with Debian's own cloud-init, sshd and agent: the documents' testvmi-nocloud, in the order a user meets it.
+
+One boot serves all tests but the last two, which end the guest; they are therefore at the end of the file.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pexpect
+import pytest
+
+from examples.demo import image
+from tests.e2e.conftest import EXAMPLES, VIRTCTL, Cluster, eventually
+from tests.guests import debian
+
+NAME = "testvmi-nocloud"
+IMAGE = "kubevirt/fedora-cloud-container-disk-demo:latest"
+USER, PASSWORD = "debian", "fedora"  # Debian's default user, the document's password
+SHELL_PROMPT = r":~\$ "
+PORT = 27017  # the document's
+
+pytestmark = [pytest.mark.guest, pytest.mark.libvirt, pytest.mark.slow, pytest.mark.kubectl]
+
+
+@pytest.fixture(scope="module")
+def vmi(cluster: Cluster) -> Iterator[str]:
+    image.add(cluster.work / "images", IMAGE, debian.build())
+    cluster.virtctl("apply", "-f", str(EXAMPLES / "testvmi-nocloud.yaml"))
+    cluster.wait_phase(NAME, "Running", within=60)
+    yield NAME
+    cluster.kubectl("delete", "vmi", NAME, "--ignore-not-found", "--wait=true", timeout=120)
+
+
+def console(cluster: Cluster) -> pexpect.spawn[str]:
+    return pexpect.spawn(
+        VIRTCTL, ["console", NAME], env=cluster.environment, encoding="utf-8", codec_errors="replace", timeout=120
+    )
+
+
+def log_in(session: pexpect.spawn[str]) -> None:
+    session.sendline()
+    session.expect("login: ")
+    # The prompt comes before cloud-init has set the password.
+    for _ in range(20):
+        session.sendline(USER)
+        session.expect("assword: ")
+        session.sendline(PASSWORD)
+        if session.expect([SHELL_PROMPT, "Login incorrect"], timeout=60) == 0:
+            return
+        session.expect("login: ")
+    pytest.fail("the password of the user data never logged in")
+
+
+def command(session: pexpect.spawn[str], line: str) -> str:
+    """What `line` prints in the guest's shell."""
+    session.sendline(f"{line}; echo __$?__")
+    session.expect(r"\r\n__(\d+)__\r\n")
+    output = str(session.before)
+    session.expect(SHELL_PROMPT)
+    return output
+
+
+def ssh(cluster: Cluster, remote: str) -> str:
+    """What `remote` prints when run over ssh through the exposed port."""
+    address = cluster.get("service", "guest-ssh")["spec"]["clusterIP"]
+    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=30", "LogLevel=ERROR")
+    flags = [word for option in options for word in ("-o", option)]
+    session = pexpect.spawn("ssh", [*flags, "-p", str(PORT), f"{USER}@{address}", remote], encoding="utf-8", timeout=60)
+    session.expect("assword: ")
+    session.sendline(PASSWORD)
+    session.expect(pexpect.EOF)
+    return str(session.before)
+
+
+def test_password_of_the_user_data_logs_in_through_the_console(cluster: Cluster, vmi: str) -> None:
+    session = console(cluster)
+    log_in(session)
+    assert NAME in command(session, "hostname")
+    assert "2G" in command(session, "lsblk --nodeps --noheadings --output SIZE"), "the 2Gi empty disk"
+    session.send("\x1d")
+    session.expect(pexpect.EOF)
+    session.close()
+    assert session.exitstatus == 0
+
+
+def test_guest_agent_tells_system_and_addresses(cluster: Cluster, vmi: str) -> None:
+    def connected() -> dict[str, str] | None:
+        status = (cluster.get("vmi", vmi) or {"status": {}})["status"]
+        conditions = {each["type"]: each["status"] for each in status.get("conditions", [])}
+        return status.get("guestOSInfo") if conditions.get("AgentConnected") == "True" else None
+
+    system = eventually(connected, within=60, what="AgentConnected and guestOSInfo")
+    assert system["id"] == "debian"
+    [interface] = cluster.get("vmi", vmi)["status"]["interfaces"]
+    assert interface["ipAddress"]
+
+
+def test_ssh_reaches_the_guest_through_a_service(cluster: Cluster, vmi: str) -> None:
+    exposed = cluster.virtctl(
+        "expose", "virtualmachineinstance", vmi, "--name", "guest-ssh", "--port", str(PORT), "--target-port", "22"
+    )
+    assert exposed.stdout == f"Service guest-ssh successfully created for virtualmachineinstance {vmi}\n"
+    assert NAME in ssh(cluster, "hostname")
+
+
+def test_reboot_from_inside_keeps_the_instance(cluster: Cluster, vmi: str) -> None:
+    before = cluster.get("vmi", vmi)
+    boot = ssh(cluster, "cat /proc/sys/kernel/random/boot_id")
+    ssh(cluster, "sudo systemctl --no-block reboot")
+    session = console(cluster)
+    deadline = time.monotonic() + 120
+    seen = ""
+    while not re.search(r"Linux version.*login: ", seen, re.DOTALL) and time.monotonic() < deadline:
+        assert cluster.phase(vmi) == "Running"
+        if session.expect([r".+", pexpect.TIMEOUT], timeout=1) == 0:
+            seen += str(session.after)
+    session.send("\x1d")
+    session.close()
+    assert boot != ssh(cluster, "cat /proc/sys/kernel/random/boot_id")
+    after = cluster.get("vmi", vmi)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["status"]["phaseTransitionTimestamps"] == before["status"]["phaseTransitionTimestamps"]
+
+
+def test_shutdown_from_inside_ends_as_succeeded(cluster: Cluster, vmi: str) -> None:
+    ssh(cluster, "sudo systemctl --no-block poweroff")
+    cluster.wait_phase(vmi, "Succeeded", within=60)
+    assert "Stopped" in cluster.reasons(vmi)
+    conditions = {each["type"]: each for each in cluster.get("vmi", vmi)["status"]["conditions"]}
+    assert conditions["Ready"]["status"] == "False"
