@@ -9,7 +9,7 @@ from __future__ import annotations
 from virt_handler.domain.build import build
 from virt_handler.domain.layout import lay_out
 from virt_handler.domain.preview import preview
-from virt_handler.domain.proof import UnsafeText, named, prove
+from virt_handler.domain.proof import UnsafeTextError, named, prove
 from virt_handler.model import Guest
 
 __all__ = ["build", "preview", "render"]
@@ -20,7 +20,7 @@ def render(guest: Guest) -> str:
     domain = build(guest)
     try:
         text = lay_out(domain)
-    except UnsafeText as error:
+    except UnsafeTextError as error:
         raise named(error, guest) from None
     prove(text, domain)
     return text

@@ -60,7 +60,7 @@ def build(guest: Guest) -> DomainContext:
         emulator=guest.host.emulator,
         disks=disks,
         interfaces=interfaces_of(guest, traits),
-        controllers=controllers_of(guest, traits, threads, disks, inputs, host_devices),
+        controllers=controllers_of(guest, traits, threads, disks=disks, inputs=inputs, host_devices=host_devices),
         filesystems=filesystems_of(guest),
         channels=channels_of(guest),
         serial=serial_of(guest),

@@ -1,4 +1,4 @@
-"""Serial port, guest channels and screen: what people and agents talk to the guest through. Specification: domain-xml §7."""
+"""Serial port, guest channels and screen: how people and agents reach the guest. Specification: domain-xml §7."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class HypervFeature(NamedTuple):
 class Features(NamedTuple):
     acpi: bool
     apic: bool
-    hyperv: tuple[HypervFeature, ...]
+    hyperv: tuple[HypervFeature, ...] | None
     hyperv_passthrough: bool
     kvm_hidden: bool | None
     kvm_dedicated: bool
@@ -225,6 +225,10 @@ class Controller(NamedTuple):
     queues: int = 0
     address: PciAddress | None = None
     no_hole64: bool = False
+
+    @property
+    def has_details(self) -> bool:
+        return bool(self.iommu or self.iothread or self.address or self.no_hole64)
 
 
 class Serial(NamedTuple):

@@ -14,6 +14,7 @@ def controllers_of(
     guest: Guest,
     traits: Traits,
     threads: Threads,
+    *,
     disks: tuple[Disk, ...],
     inputs: tuple[Input, ...],
     host_devices: tuple[HostDevice, ...],

@@ -17,12 +17,16 @@ EVEN_PARITY_ANNOTATION = "alpha.kubevirt.io/EmulatorThreadCompleteToEvenParity"
 
 
 def cpu_of(guest: Guest, traits: Traits, memory: int, *, needs_cell: bool, page: int) -> Cpu:
-    """`needs_cell`: memory is shared with other processes, so it must sit in a NUMA cell. `page` is the hugepage size."""
+    """`needs_cell`: memory other processes share must sit in a NUMA cell. `memory` and `page` (a hugepage) in bytes."""
     cpu = guest.vmi.spec.domain.cpu or CPU()
     threads, cores, sockets = cpu.threads or 1, cpu.cores or 1, cpu.max_sockets or cpu.sockets or 1
     mode, model = _mode(guest, cpu.model or "host-model")
     most = sockets * cores * threads
-    cells = _cells(guest, traits, memory, page, most, needs_cell)
+    cells: tuple[GuestCell, ...] = ()
+    if cpu.numa and cpu.numa.guest_mapping_passthrough:
+        cells = _passthrough(guest, traits, memory, page)
+    elif needs_cell and not cpu.numa:
+        cells = (GuestCell(0, f"0-{most - 1}", memory, (), None),)
     return Cpu(
         mode=mode,
         model=model,
@@ -48,7 +52,7 @@ def _mode(guest: Guest, model: str) -> tuple[str, str]:
 
 def _features(cpu: CPU, traits: Traits) -> Iterator[CpuFeature]:
     for feature in cpu.features:
-        yield CpuFeature(feature.name, feature.policy or "")
+        yield CpuFeature(feature.name, feature.policy or "require")
     named = any(feature.name == "mpx" for feature in cpu.features)
     if (cpu.model or HOST_MODES[0]) not in HOST_MODES and not named and traits.arch == "amd64":
         yield CpuFeature("mpx", "disable")  # in older models, gone from newer processors
@@ -56,17 +60,6 @@ def _features(cpu: CPU, traits: Traits) -> Iterator[CpuFeature]:
 
 def _hotplug(most: int, current: int, per_socket: int) -> tuple[Vcpu, ...]:
     return tuple(Vcpu(n, enabled=n < current, hotpluggable=n >= per_socket) for n in range(most))
-
-
-def _cells(
-    guest: Guest, traits: Traits, memory: int, page: int, most: int, needs_cell: bool
-) -> tuple[GuestCell, ...]:
-    numa = guest.vmi.spec.domain.cpu.numa if guest.vmi.spec.domain.cpu else None
-    if numa and numa.guest_mapping_passthrough:
-        return _passthrough(guest, traits, memory, page)
-    if needs_cell and not numa:
-        return (GuestCell(0, f"0-{most - 1}", memory, (), None),)
-    return ()
 
 
 def _passthrough(guest: Guest, traits: Traits, memory: int, page: int) -> tuple[GuestCell, ...]:
@@ -80,7 +73,9 @@ def _passthrough(guest: Guest, traits: Traits, memory: int, page: int) -> tuple[
     vcpus = pin_vcpus(guest, traits).vcpus
     placed = [(cell, ids) for cell in guest.host.cells if (ids := _vcpus_on(cell, vcpus))]
     if memory // page < len(placed):
-        raise RenderError(f"{field}: {memory} bytes of memory are less than one hugepage for each of {len(placed)} cells")
+        raise RenderError(
+            f"{field}: {memory} bytes of memory are less than one hugepage for each of {len(placed)} cells"
+        )
     numbers = {cell.id: number for number, (cell, _) in enumerate(placed)}
     each, extra = divmod(memory // page, len(placed) or 1)
     return tuple(

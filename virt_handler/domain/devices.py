@@ -1,4 +1,4 @@
-"""The small devices: balloon, rng, watchdog, inputs, tpm, sound, panic, vsock, shares. Specification: domain-xml §7, §8."""
+"""The small devices: balloon, rng, watchdog, inputs, tpm, sound, panic, vsock, shares. See domain-xml §7, §8."""
 
 from __future__ import annotations
 

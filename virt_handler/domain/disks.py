@@ -43,7 +43,9 @@ def attachments_of(guest: Guest, traits: Traits) -> tuple[Attachment, ...]:
         volume = volumes.get(spec.name)
         bus = bus_of(spec) or DEFAULT_BUS[traits.arch]
         if bus not in TARGET_PREFIXES:
-            raise RenderError(f"{field}.{device}.bus {bus!r} is unknown", hint=f"use one of {', '.join(TARGET_PREFIXES)}")
+            raise RenderError(
+                f"{field}.{device}.bus {bus!r} is unknown", hint=f"use one of {', '.join(TARGET_PREFIXES)}"
+            )
         if volume is None and device != "cdrom":
             raise RenderError(
                 f"{field}: no volume named {spec.name!r} in spec.volumes", hint="add the volume or remove the disk"
@@ -106,7 +108,7 @@ def _disk(guest: Guest, traits: Traits, threads: Threads, it: Attachment, target
     return Disk(
         name=spec.name,
         device=it.device,
-        model=traits.virtio if virtio or metrics else "",
+        model=traits.virtio if metrics or (virtio and it.device != "cdrom") else "",
         path=source.path if source else "",
         block=source.block if source else False,
         format=source.format if source else "raw",
@@ -154,7 +156,7 @@ def _cache(it: Attachment) -> str:
 
 
 def _io(it: Attachment) -> str:
-    if it.spec.io:
+    if it.spec.io and it.spec.io != "default":
         return it.spec.io
     source = it.source
     if source is None or not (source.block or source.preallocated) or _cache(it) != "none":

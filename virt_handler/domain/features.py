@@ -46,7 +46,7 @@ def features_of(guest: Guest, traits: Traits) -> Features:
     return Features(
         acpi=features.acpi.enabled is not False,
         apic=bool(features.apic and features.apic.enabled is not False),
-        hyperv=tuple(_hyperv(features.hyperv, guest.host.libvirt_version)) if features.hyperv else (),
+        hyperv=tuple(_hyperv(features.hyperv, guest.host.libvirt_version)) if features.hyperv else None,
         hyperv_passthrough=bool(passthrough and passthrough.enabled is not False and features.hyperv is None),
         kvm_hidden=bool(features.kvm.hidden) if features.kvm else None,
         kvm_dedicated=traits.dedicated and traits.arch == "amd64",
@@ -115,6 +115,7 @@ def _tsc_frequency(guest: Guest) -> int:
     domain, hints = guest.vmi.spec.domain, guest.vmi.status.topology_hints
     if hints is None or not hints.tsc_frequency:
         return 0
-    invariant = any(f.name == "invtsc" and f.policy in (None, "require") for f in domain.cpu.features) if domain.cpu else False
+    features = domain.cpu.features if domain.cpu else []
+    invariant = any(feature.name == "invtsc" and feature.policy in (None, "require") for feature in features)
     hyperv = domain.features.hyperv if domain.features else None
     return hints.tsc_frequency if invariant or (hyperv and _on(hyperv.reenlightenment)) else 0

@@ -177,6 +177,4 @@ def launch_security_of(guest: Guest) -> LaunchSecurity | None:
     if security.sev is None:
         return None
     encrypted = bool(security.sev.policy and security.sev.policy.encrypted_state)
-    return LaunchSecurity(
-        "sev", "0x5" if encrypted else "0x1", security.sev.dh_cert or "", security.sev.session or ""
-    )
+    return LaunchSecurity("sev", "0x5" if encrypted else "0x1", security.sev.dh_cert or "", security.sev.session or "")

@@ -18,7 +18,8 @@ def interfaces_of(guest: Guest, traits: Traits) -> tuple[Interface, ...]:
         field = f"spec.domain.devices.interfaces[{number}]"
         if spec.name not in networks:
             raise RenderError(
-                f"{field}: no network named {spec.name!r} in spec.networks", hint="add the network or remove the interface"
+                f"{field}: no network named {spec.name!r} in spec.networks",
+                hint="add the network or remove the interface",
             )
         if spec.sriov or spec.state == "absent":
             continue

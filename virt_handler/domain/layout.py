@@ -16,7 +16,7 @@ TEMPLATE_FOLDERS = (_HERE.parent.parent / "templates", _HERE.parent.parent.paren
 
 
 def lay_out(domain: DomainContext) -> str:
-    """The XML text; raises UnsafeText for a value that XML can't carry."""
+    """The XML text; raises UnsafeTextError for a value that XML can't carry."""
     return _template().render(domain=domain)
 
 
@@ -28,6 +28,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
         auto_reload=False,
         finalize=checked_text,
     )

@@ -91,11 +91,11 @@ def _is_tap(interface: Interface) -> bool:
 
 def _disks(vmi: VirtualMachineInstance) -> Iterator[tuple[str, DiskSource]]:
     specs = {disk.name: disk for disk in vmi.spec.domain.devices.disks}
-    plugged = {status.name for status in vmi.status.volume_status if status.phase in PLUGGED_PHASES}
+    waiting = {status.name for status in vmi.status.volume_status if status.phase not in PLUGGED_PHASES}
     for number, volume in enumerate(vmi.spec.volumes):
         claim = volume.persistent_volume_claim or volume.data_volume
         if claim and claim.hotpluggable:
-            if volume.name in plugged:
+            if volume.name not in waiting:
                 yield volume.name, _hotplugged(volume.name)
         elif source := _source(vmi, volume, number):
             yield volume.name, _for_device(volume, source, specs.get(volume.name))
@@ -104,10 +104,15 @@ def _disks(vmi: VirtualMachineInstance) -> Iterator[tuple[str, DiskSource]]:
 def _for_device(volume: Volume, source: DiskSource, disk: Disk | None) -> DiskSource:
     """Block sizes as measured, and discard as KubeVirt's converter sets it: on a CD-ROM some kinds of volume only."""
     sizes = (MATCHED_BLOCK,) * 3 if disk and disk.block_size else None
-    discards = volume.container_disk or volume.ephemeral or volume.empty_disk
-    discards = discards or volume.persistent_volume_claim or volume.data_volume
-    keeps = disk is not None and disk.cdrom is not None and discards is None
-    return source._replace(block_sizes=sizes, discard=not keeps)
+    kinds = (
+        volume.container_disk,
+        volume.ephemeral,
+        volume.empty_disk,
+        volume.persistent_volume_claim,
+        volume.data_volume,
+    )
+    on_cdrom = disk is not None and disk.cdrom is not None
+    return source._replace(block_sizes=sizes, discard=not on_cdrom or any(kind is not None for kind in kinds))
 
 
 def _hotplugged(name: str) -> DiskSource:
@@ -142,7 +147,8 @@ def _source(vmi: VirtualMachineInstance, volume: Volume, number: int) -> DiskSou
 
 
 def _claim(name: str, image: str) -> DiskSource:
-    return DiskSource(f"/dev/{name}", block=True, direct_io=True) if _is_block(name) else DiskSource(image, direct_io=True)
+    block = _is_block(name)
+    return DiskSource(f"/dev/{name}" if block else image, block=block, direct_io=True)
 
 
 def _generated(vmi: VirtualMachineInstance, volume: Volume) -> str:

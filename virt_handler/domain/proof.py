@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET  # only ever parses what lay_out made
 from collections.abc import Iterator
 from typing import Any
 
-from virt_handler.domain.context import DomainContext
+from virt_handler.domain.context import Disk, DomainContext
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest
 from virt_types import codec
@@ -21,7 +21,7 @@ FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\ufff
 SHOWN = 60
 
 
-class UnsafeText(RenderError):
+class UnsafeTextError(RenderError):
     """A value holds characters that XML, or a line of it, can't carry."""
 
     def __init__(self, value: str, field: str = "") -> None:
@@ -34,15 +34,15 @@ class UnsafeText(RenderError):
 
 
 def checked_text(value: Any) -> Any:
-    """The value as it is, if it may stand in an attribute; raises UnsafeText."""
+    """The value as it is, if it may stand in an attribute; raises UnsafeTextError."""
     if isinstance(value, str) and not value.isprintable() and FORBIDDEN.search(value):
-        raise UnsafeText(value)
+        raise UnsafeTextError(value)
     return value
 
 
-def named(error: UnsafeText, guest: Guest) -> UnsafeText:
+def named(error: UnsafeTextError, guest: Guest) -> UnsafeTextError:
     """The same error with the path of the manifest's field that holds the value."""
-    return UnsafeText(error.value, next(_paths(codec.to_builtins(guest.vmi), "", error.value), ""))
+    return UnsafeTextError(error.value, next(_paths(codec.to_builtins(guest.vmi), "", error.value), ""))
 
 
 def _paths(node: Any, path: str, value: str) -> Iterator[str]:
@@ -79,7 +79,13 @@ def _expected(domain: DomainContext) -> Iterator[tuple[str, Any]]:
     yield "cmdline", domain.os.kernel_args
     yield "SMBIOS", [value for _, value in (*domain.sysinfo.system, *domain.sysinfo.chassis)]
     yield "CPU features", [feature.name for feature in domain.cpu.features]
-    yield "disks", [(f"ua-{it.name}", it.target, it.path, it.serial, it.backing.path if it.backing else "") for it in domain.disks]
+    yield (
+        "disks",
+        [
+            (f"ua-{it.name}", it.target, it.path, it.serial, it.backing.path if it.backing else "")
+            for it in domain.disks
+        ],
+    )
     yield "interfaces", [(f"ua-{it.name}", it.mac, it.source, it.model) for it in domain.interfaces]
     yield "serials", [(domain.serial.socket, domain.serial.log)] if domain.serial else []
     yield "devices", _device_count(domain)
@@ -116,8 +122,15 @@ def _read(root: ET.Element) -> Iterator[tuple[str, Any]]:
     yield "CPU features", [feature.get("name") for feature in root.iterfind("cpu/feature")]
     yield "disks", [_disk(it) for it in devices.iterfind("disk")]
     yield "interfaces", [_interface(it) for it in devices.iterfind("interface")]
-    yield "serials", [(_attribute(it, "source", "path"), _attribute(it, "log", "file")) for it in devices.iterfind("serial")]
+    yield (
+        "serials",
+        [(_attribute(it, "source", "path"), _attribute(it, "log", "file")) for it in devices.iterfind("serial")],
+    )
     yield "devices", len(devices)
+
+
+def _disk_said(it: Disk) -> tuple[str, ...]:
+    return (f"ua-{it.name}", it.target, it.path, it.serial, it.backing.path if it.backing else "")
 
 
 def _disk(it: ET.Element) -> tuple[str, ...]:
@@ -137,6 +150,10 @@ def _interface(it: ET.Element) -> tuple[str, ...]:
         _attribute(it, "source", it.get("type", "")),
         _attribute(it, "model", "type"),
     )
+
+
+def _serial(it: ET.Element) -> tuple[str, ...]:
+    return _attribute(it, "source", "path"), _attribute(it, "log", "file")
 
 
 def _child(node: ET.Element, tag: str) -> ET.Element:

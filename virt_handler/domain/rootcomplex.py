@@ -1,4 +1,4 @@
-"""PCI devices placed on the root complex, for guests that must not sit behind root ports. Specification: domain-xml §12."""
+"""PCI devices placed on the root complex, not behind root ports, for guests that need it. See domain-xml §12."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from virt_handler.domain.context import PciAddress
@@ -10,6 +11,7 @@ from virt_handler.model import Guest
 from virt_types.v1 import DomainSpec
 
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+PCI_ADDRESS = re.compile(r"([0-9a-fA-F]{4}):([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])", re.ASCII)
 ROOT_COMPLEX_ANNOTATION = "kubevirt.io/placePCIDevicesOnRootComplex"
 
 
@@ -31,9 +33,7 @@ def traits_of(guest: Guest) -> Traits:
     spec, domain = guest.vmi.spec, guest.vmi.spec.domain
     arch = spec.architecture or "amd64"
     if arch not in ARCHITECTURES:
-        raise RenderError(
-            f"spec.architecture {arch!r} is not supported", hint=f"use one of {', '.join(ARCHITECTURES)}"
-        )
+        raise RenderError(f"spec.architecture {arch!r} is not supported", hint=f"use one of {', '.join(ARCHITECTURES)}")
     cpu, security = domain.cpu, domain.launch_security
     bootloader = domain.firmware.bootloader if domain.firmware else None
     return Traits(
@@ -56,15 +56,8 @@ def vcpu_count(domain: DomainSpec) -> int:
 
 def pci_address(text: str, field: str) -> PciAddress:
     """`0000:81:01.0` as libvirt writes it; raises RenderError naming `field`."""
-    try:
-        domain, bus, rest = text.split(":")
-        slot, function = rest.split(".")
-        numbers = [int(part, 16) for part in (domain, bus, slot, function)]
-    except ValueError:
-        raise RenderError(f"{field}: {text!r} is no PCI address", hint="write it as 0000:81:01.0") from None
-    number_of_domain, number_of_bus, number_of_slot, number_of_function = numbers
-    if not (number_of_domain <= 0xFFFF and number_of_bus <= 0xFF and number_of_slot <= 0x1F and number_of_function <= 7):
+    match = PCI_ADDRESS.fullmatch(text)
+    if match is None:
         raise RenderError(f"{field}: {text!r} is no PCI address", hint="write it as 0000:81:01.0")
-    return PciAddress(
-        f"0x{number_of_domain:04x}", f"0x{number_of_bus:02x}", f"0x{number_of_slot:02x}", f"0x{number_of_function:x}"
-    )
+    domain, bus, slot, function = match.groups()
+    return PciAddress(f"0x{domain}", f"0x{bus}", f"0x{slot}", f"0x{function}")
