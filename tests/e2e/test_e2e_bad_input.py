@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Cluster, eventually
+from tests.e2e.e2e_cluster import Cluster, eventually
 
 pytestmark = pytest.mark.libvirt
 

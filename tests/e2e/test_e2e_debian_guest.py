@@ -13,7 +13,7 @@ import pexpect
 import pytest
 
 from examples.demo import image
-from tests.e2e.conftest import EXAMPLES, VIRTCTL, Cluster, eventually
+from tests.e2e.e2e_cluster import EXAMPLES, VIRTCTL, Cluster, eventually
 from tests.guests import debian
 
 NAME = "testvmi-nocloud"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import EXAMPLES, Cluster, eventually
+from tests.e2e.e2e_cluster import EXAMPLES, Cluster, eventually
 
 pytestmark = [pytest.mark.guest, pytest.mark.libvirt, pytest.mark.kubectl]
 

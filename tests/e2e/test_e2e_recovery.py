@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Cluster, eventually
+from tests.e2e.e2e_cluster import Cluster, eventually
 from tests.e2e.test_e2e_lifecycle import qemu_pids, uid
 
 pytestmark = [pytest.mark.guest, pytest.mark.libvirt, pytest.mark.kubectl]
