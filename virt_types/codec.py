@@ -34,13 +34,14 @@ def decode(data: bytes, type_: type[T]) -> T:
     """The object of a JSON text; InvalidObject when it isn't JSON or a field has the wrong type."""
     decoder: msgspec.json.Decoder[T] = _decoder(type_)
     try:
-        return decoder.decode(data)
-    except msgspec.ValidationError:
-        return from_builtins(msgspec.json.decode(data), type_)
-    except msgspec.DecodeError as error:
+        try:
+            return decoder.decode(data)
+        except msgspec.ValidationError:  # perhaps only for a null
+            return from_builtins(msgspec.json.decode(data), type_)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidObject(f"not valid JSON: {error}") from None
     except RecursionError:
-        raise InvalidObject("nested too deeply to be an object of this API") from None
+        raise _too_deep() from None
 
 
 def from_builtins(obj: Any, type_: type[T]) -> T:
@@ -50,7 +51,7 @@ def from_builtins(obj: Any, type_: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
     except RecursionError:
-        raise InvalidObject("nested too deeply to be an object of this API") from None
+        raise _too_deep() from None
 
 
 def encode(obj: Any) -> bytes:
@@ -70,6 +71,10 @@ def _without_nulls(obj: Any) -> Any:
     if isinstance(obj, list):
         return [_without_nulls(value) for value in obj]
     return obj
+
+
+def _too_deep() -> InvalidObject:
+    return InvalidObject("nested too deeply to be an object of this API")
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidObject:
