@@ -107,7 +107,7 @@ async def _errors_as_status(request: web.Request, handler: Handler) -> web.Strea
         return await handler(request)
     except ApiError as err:
         status = err.status or refusals.status(err.code, err.reason, err.message)
-        return web.json_response(status, status=err.code)
+        return web.json_response(status, status=int(status.get("code") or err.code))
     except web.HTTPClientError as err:
         reason, message = CLIENT_ERRORS.get(err.status, ("BadRequest", err.reason))
         text = message.format(method=request.method, path=request.path)

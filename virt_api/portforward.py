@@ -120,12 +120,11 @@ class _Datagrams(asyncio.DatagramProtocol):
     """Each message is one datagram; when the client is slow the newest are lost, as UDP loses them."""
 
     def __init__(self) -> None:
-        self._received: asyncio.Queue[bytes | OSError] = asyncio.Queue(MAX_QUEUED_DATAGRAMS)
+        self._received: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED_DATAGRAMS)
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101  asyncio gives nothing else here
-        self._transport = transport
+        self._transport = transport  # type: ignore[assignment]  # a datagram endpoint has no other kind
 
     def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002  asyncio's signature
         with contextlib.suppress(asyncio.QueueFull):
@@ -136,10 +135,8 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     async def read(self) -> bytes:
         while True:
-            data = await self._received.get()
-            if isinstance(data, OSError):
-                raise data
-            if data:
+            # An empty datagram says nothing a stream could carry, and b"" would mean the end.
+            if data := await self._received.get():
                 return data
 
     async def write(self, data: bytes) -> None:
