@@ -1,7 +1,7 @@
-"""The node agent's loop: look, decide, carry out. Rules are in `decide`, what a status looks like in `status`.
+"""The node agent's loop: look, decide, carry out. Rules are in `decide`, what a status looks like is in `status`.
 
-One key (namespace, name) is worked by one worker at a time. A start runs beside the loop and brings its key back when it
-ends. Whatever happens to this process, guests run on; the next one reads the records and goes on from there.
+One key (namespace, name) is worked by one worker at a time. A start runs beside the loop and brings its key back when
+it ends. Whatever happens to this process, guests run on; the next one reads the records and goes on from there.
 """
 
 from __future__ import annotations

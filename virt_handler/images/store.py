@@ -1,0 +1,267 @@
+"""The node's container disks: pulled once, kept by digest, shared read-only by every guest.
+
+    IMAGES/refs/NAME.json      what a tag meant when it was last asked for
+    IMAGES/DIGEST[-PATH]/      the disk files of one image, complete or not there at all
+    IMAGES/.partial-*          a pull on its way; removed at start
+
+Called by `volumes.prepare`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import aiohttp
+import msgspec
+
+from virt_handler.errors import ImagePullError, ImageRefused
+from virt_handler.images import layers
+from virt_handler.images import manifest as manifests
+from virt_handler.images.reference import Reference, locate, parse
+from virt_handler.images.sources import Credentials, Layout, Registry, Source
+from virt_handler.model import DiskFormat
+from virt_handler.volumes.disk_images import inspect
+
+log = logging.getLogger("virt_handler.images")
+
+Policy = Literal["Always", "IfNotPresent", "Never"]
+Tell = Callable[[str, str], None]
+DESCRIPTION = "image.json"
+SIMULTANEOUS_PULLS = 3
+
+
+class DiskFile(msgspec.Struct, frozen=True):
+    """One disk of an image. `size` is the guest's view, in bytes."""
+
+    name: str
+    format: DiskFormat
+    size: int
+
+
+class _Description(msgspec.Struct, frozen=True):
+    image: str
+    digest: str
+    disk: DiskFile
+
+
+class ContainerDisk(NamedTuple):
+    path: Path
+    format: DiskFormat
+    digest: str
+
+
+def default_policy(reference: Reference) -> Policy:
+    """Kubernetes' rule: `latest` is always asked for, anything else once."""
+    return "Always" if reference.tag == "latest" and not reference.digest else "IfNotPresent"
+
+
+class ImageStore:
+    """Container disks below `directory`."""
+
+    def __init__(self, directory: Path, mirrors: Mapping[str, str], insecure: frozenset[str]) -> None:
+        self._directory = directory
+        self._mirrors = mirrors
+        self._insecure = insecure
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slots = asyncio.Semaphore(SIMULTANEOUS_PULLS)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(
+        self,
+        image: str,
+        *,
+        path: str = "",
+        policy: str | None = None,
+        credentials: Credentials | None = None,
+        tell: Tell = lambda _reason, _message: None,
+    ) -> ContainerDisk:
+        """The disk of an image, pulled if need be; `tell(reason, message)` hears of pulling. Raises ImageError."""
+        reference, want = parse(image), layers.wanted(path)
+        async with self._locks[f"{reference}\0{path}"]:
+            chosen = policy or default_policy(reference)
+            digest = reference.digest or ("" if chosen == "Always" else await asyncio.to_thread(self._known, reference))
+            found = await asyncio.to_thread(self._load, digest, path) if digest else None
+            if found is None and chosen == "Never":
+                raise ImagePullError(
+                    f"image {image} is not on this node, and its imagePullPolicy is Never", reason="ErrImageNeverPull"
+                )
+            if found is None:
+                found = await self._pull(image, reference, want, path, credentials, tell)
+            else:
+                tell("Pulled", f'Container image "{image}" already present on machine')
+            return found
+
+    def sweep(self) -> None:
+        """Remove what a killed pull left."""
+        for leftover in self._directory.glob(".partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _pull(
+        self,
+        image: str,
+        reference: Reference,
+        want: layers.Wanted,
+        path: str,
+        credentials: Credentials | None,
+        tell: Tell,
+    ) -> ContainerDisk:
+        source = self._source(reference, credentials)
+        digest, manifest = await self._manifest(source, reference)
+        found = await asyncio.to_thread(self._load, digest, path)
+        if found is None:
+            began = time.monotonic()
+            tell("Pulling", f'Pulling image "{image}"')
+            async with self._slots:
+                found = await self._fetch(source, image, digest, manifests.layers(manifest, image), want, path)
+            seconds = time.monotonic() - began
+            tell("Pulled", f'Successfully pulled image "{image}" in {seconds:.1f}s, disk {found.path.name}')
+            log.info("image pulled image=%s digest=%s seconds=%.1f", reference, digest, seconds)
+        else:
+            tell("Pulled", f'Container image "{image}" already present on machine')
+        await asyncio.to_thread(self._remember, reference, digest)
+        return found
+
+    def _source(self, reference: Reference, credentials: Credentials | None) -> Source:
+        location = locate(reference, self._mirrors, self._insecure)
+        if location.layout:
+            return Layout(location)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(auto_decompress=False)
+        return Registry(self._session, location, credentials)
+
+    async def _manifest(self, source: Source, reference: Reference) -> tuple[str, dict[str, object]]:
+        """The digest the tag stands for now, and the manifest for this machine."""
+        image = str(reference)
+        data = await source.manifest(reference.version)
+        digest = manifests.digest_of(data)
+        if reference.digest and digest != reference.digest:
+            raise ImagePullError(f"image {image}: the manifest's digest is {digest}")
+        document = manifests.read(data, image)
+        if manifests.is_index(document):
+            chosen = manifests.choose(document, image)
+            data = await source.manifest(chosen.digest)
+            if manifests.digest_of(data) != chosen.digest:
+                raise ImagePullError(f"image {image}: the manifest {chosen.digest} has another digest")
+            document = manifests.read(data, image)
+        return digest, document
+
+    async def _fetch(
+        self,
+        source: Source,
+        image: str,
+        digest: str,
+        wanted_layers: list[manifests.Descriptor],
+        want: layers.Wanted,
+        path: str,
+    ) -> ContainerDisk:
+        work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".partial-", dir=self._directory))
+        try:
+            disks = work / "disks"
+            await asyncio.to_thread(disks.mkdir, mode=0o711)
+            await asyncio.to_thread(disks.chmod, 0o711)
+            for layer in wanted_layers:
+                blob = work / "blob"
+                await _download(source, layer, blob, image)
+                await asyncio.to_thread(layers.apply, blob, layer.compression, disks, want)
+                await asyncio.to_thread(blob.unlink)
+            file = await asyncio.to_thread(_only_disk, disks, image, path)
+            inspected = await inspect(file, f"{file.name} of image {image}")
+            disk = DiskFile(file.name, inspected.format, inspected.virtual_size)
+            description = msgspec.json.encode(_Description(image, digest, disk))
+            await asyncio.to_thread(_publish, disks, description, self._place(digest, path))
+        finally:
+            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
+        return ContainerDisk(self._place(digest, path) / disk.name, disk.format, digest)
+
+    def _place(self, digest: str, path: str) -> Path:
+        suffix = f"-{hashlib.sha256(path.encode()).hexdigest()[:16]}" if path else ""
+        return self._directory / f"{digest.replace(':', '-')}{suffix}"
+
+    def _load(self, digest: str, path: str) -> ContainerDisk | None:
+        place = self._place(digest, path)
+        try:
+            known = msgspec.json.decode((place / DESCRIPTION).read_bytes(), type=_Description)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        file = place / known.disk.name
+        return ContainerDisk(file, known.disk.format, digest) if file.is_file() else None
+
+    def _reference_file(self, reference: Reference) -> Path:
+        return self._directory / "refs" / f"{hashlib.sha256(str(reference).encode()).hexdigest()}.json"
+
+    def _known(self, reference: Reference) -> str:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            known = msgspec.json.decode(self._reference_file(reference).read_bytes(), type=dict[str, str])
+            return known.get("digest", "")
+        return ""
+
+    def _remember(self, reference: Reference, digest: str) -> None:
+        file = self._reference_file(reference)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        temporary = file.with_suffix(".new")
+        temporary.write_bytes(msgspec.json.encode({"image": str(reference), "digest": digest}))
+        temporary.rename(file)
+
+
+async def _download(source: Source, layer: manifests.Descriptor, target: Path, image: str) -> None:
+    """One blob, its size and digest checked while it streams."""
+    checksum, size = hashlib.sha256(), 0
+    file = await asyncio.to_thread(target.open, "xb")
+    try:
+        async for chunk in source.blob(layer):
+            size += len(chunk)
+            if size > layer.size:
+                raise ImagePullError(f"image {image}: layer {layer.digest} is longer than its {layer.size} bytes")
+            await asyncio.to_thread(_consume, file, checksum, chunk)
+    finally:
+        await asyncio.to_thread(file.close)
+    if size != layer.size or f"sha256:{checksum.hexdigest()}" != layer.digest:
+        raise ImagePullError(
+            f"image {image}: layer {layer.digest} came damaged ({size} of {layer.size} bytes)",
+            hint="the registry or something on the way changed it; it will be tried again",
+        )
+
+
+def _consume(file: object, checksum: object, chunk: bytes) -> None:
+    checksum.update(chunk)  # type: ignore[attr-defined]
+    file.write(chunk)  # type: ignore[attr-defined]
+
+
+def _only_disk(directory: Path, image: str, path: str) -> Path:
+    """The one disk, by KubeVirt's rule; raises ImageRefused naming image, place and rule."""
+    files = sorted(directory.iterdir())
+    if len(files) == 1:
+        return files[0]
+    if path:
+        raise ImageRefused(f"image {image} has no regular file {path}", hint="check containerDisk.path")
+    if not files:
+        raise ImageRefused(
+            f"image {image}: no file found in folder /disk, no disk present",
+            hint="a container disk has one disk image (raw or qcow2, no link) in /disk, or containerDisk.path names it",
+        )
+    names = ", ".join(file.name for file in files[:8])
+    raise ImageRefused(
+        f"image {image}: more than one file found in folder /disk, only one disk is allowed: {names}",
+        hint="choose one with containerDisk.path: /disk/NAME",
+    )
+
+
+def _publish(work: Path, description: bytes, place: Path) -> None:
+    (work / DESCRIPTION).write_bytes(description)
+    if place.exists():  # of an earlier layout, or damaged: never complete, or it would have been used
+        shutil.rmtree(place)
+    work.rename(place)

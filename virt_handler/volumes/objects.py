@@ -1,0 +1,74 @@
+"""Secrets, config maps and claims a VMI names, read from the API when they are needed and never kept."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+
+from virt_handler.errors import ClaimNotFound, ObjectNotFound, VolumeError
+from virt_kube.api import KubeClient, NotFound, Resource
+from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS
+from virt_types.quantity import to_bytes
+
+SECRETS = Resource("", "v1", "secrets", "Secret")
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
+DOCKER_CONFIG = ".dockerconfigjson"
+
+
+class _Named(msgspec.Struct):
+    """The content of a secret or config map; values of a secret and binary values are base64."""
+
+    data: dict[str, str] = {}
+    binary_data: dict[str, str] = msgspec.field(default_factory=dict, name="binaryData")
+
+
+class Objects:
+    """Reads on behalf of one namespace's VMI: a VMI gets at nothing of another namespace."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+
+    async def secret(self, namespace: str, name: str, field: str, *, optional: bool = False) -> dict[str, bytes]:
+        """A secret's values by key; raises ObjectNotFound unless `optional`."""
+        found = await self._read(SECRETS, namespace, name, field, optional=optional)
+        return {key: _decoded(value, field) for key, value in found.data.items()}
+
+    async def config_map(self, namespace: str, name: str, field: str, *, optional: bool = False) -> dict[str, bytes]:
+        """A config map's values by key; raises ObjectNotFound unless `optional`."""
+        found = await self._read(CONFIG_MAPS, namespace, name, field, optional=optional)
+        texts = {key: value.encode() for key, value in found.data.items()}
+        return texts | {key: _decoded(value, field) for key, value in found.binary_data.items()}
+
+    async def claim_capacity(self, namespace: str, name: str) -> int:
+        """Bytes of a PersistentVolumeClaim: what it has, else what it asks for; raises ClaimNotFound."""
+        try:
+            data = await self._client.get(PERSISTENT_VOLUME_CLAIMS, namespace, name)
+        except NotFound:
+            raise ClaimNotFound(
+                f"PVC {namespace}/{name} does not exist, waiting for it to appear",
+                hint=f"kubectl -n {namespace} get pvc",
+            ) from None
+        claim: dict[str, Any] = msgspec.json.decode(data)
+        has = (claim.get("status") or {}).get("capacity") or {}
+        asks = ((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}
+        return to_bytes(has.get("storage") or asks.get("storage") or 0)
+
+    async def _read(self, resource: Resource, namespace: str, name: str, field: str, *, optional: bool) -> _Named:
+        try:
+            return msgspec.json.decode(await self._client.get(resource, namespace, name), type=_Named)
+        except NotFound:
+            if optional:
+                return _Named()
+            raise ObjectNotFound(f"{field}: {resource.kind} {namespace}/{name} does not exist") from None
+        except msgspec.MsgspecError:
+            raise VolumeError(f"{field}: {resource.kind} {namespace}/{name} can't be read") from None
+
+
+def _decoded(value: str, field: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise VolumeError(f"{field}: a value that should be base64 is not") from None

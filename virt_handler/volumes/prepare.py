@@ -1,0 +1,231 @@
+"""Every volume of a VMI as something QEMU can open. One function per kind, all volumes at once.
+
+What is made here belongs to one VMI (below its state directory, owned by QEMU's user) and may be made again after a
+failure; what is shared or the user's own is only ever checked, never given away. Called by `launch`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from virt_handler.errors import UnsupportedVolume, VolumeError
+from virt_handler.images.store import ImageStore
+from virt_handler.launch import Owner
+from virt_handler.layout import Layout
+from virt_handler.model import DiskSource
+from virt_handler.volumes import cloudinit, disk_images, iso, safe_paths
+from virt_handler.volumes.credentials import pull_credentials
+from virt_handler.volumes.objects import Objects
+from virt_types.quantity import to_bytes
+from virt_types.v1 import HostDisk, VirtualMachineInstance, Volume
+
+Tell = Callable[[VirtualMachineInstance, str, str], None]
+CONFIG_LABEL, SYSPREP_LABEL = "cfgdata", "unattendCD"
+ANSWER_FILES = frozenset({"autounattend.xml", "unattend.xml"})
+DISK = "disk.img"
+
+
+class Volumes:
+    """Prepares volumes below `layout`; `tell(vmi, reason, message)` hears of images being pulled."""
+
+    def __init__(self, layout: Layout, images: ImageStore, objects: Objects, tell: Tell) -> None:
+        self._layout = layout
+        self._images = images
+        self._objects = objects
+        self._tell = tell
+
+    async def prepare(self, vmi: VirtualMachineInstance, owner: Owner) -> dict[str, DiskSource]:
+        """By volume name; raises ImageError, VolumeError."""
+        volumes = vmi.spec.volumes
+        found = await asyncio.gather(*(self._one(vmi, volume, owner) for volume in volumes))
+        return {volume.name: source for volume, source in zip(volumes, found, strict=True)}
+
+    async def _one(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+        safe_paths.component(volume.name, "spec.volumes[].name")
+        kinds: tuple[tuple[object, Callable[[VirtualMachineInstance, Volume, Owner], Awaitable[DiskSource]]], ...] = (
+            (volume.container_disk, self._container_disk),
+            (volume.cloud_init_no_cloud, self._cloud_init),
+            (volume.cloud_init_config_drive, self._cloud_init),
+            (volume.empty_disk, self._empty_disk),
+            (volume.persistent_volume_claim, self._claim),
+            (volume.data_volume, self._claim),
+            (volume.ephemeral, self._ephemeral),
+            (volume.host_disk, self._host_disk),
+            (volume.config_map, self._files),
+            (volume.secret, self._files),
+            (volume.sysprep, self._files),
+        )
+        for present, prepare in kinds:
+            if present is not None:
+                return await prepare(vmi, volume, owner)
+        raise UnsupportedVolume(f"volume {volume.name!r} is of a kind this node can't attach")
+
+    def _own(self, vmi: VirtualMachineInstance, name: str) -> Path:
+        return self._layout.guest_state(vmi.metadata.uid) / name
+
+    async def _container_disk(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+        source = volume.container_disk
+        if source is None:
+            raise UnsupportedVolume(volume.name)
+        credentials = None
+        if source.image_pull_secret:
+            field = f"volume {volume.name!r}: imagePullSecret"
+            secret = await self._objects.secret(vmi.metadata.namespace, source.image_pull_secret, field)
+            credentials = pull_credentials(secret, source.image, field)
+        disk = await self._images.get(
+            source.image,
+            path=source.path or "",
+            policy=source.image_pull_policy,
+            credentials=credentials,
+            tell=lambda reason, message: self._tell(vmi, reason, message),
+        )
+        backing = DiskSource(str(disk.path), disk.format, readonly=True)
+        return await self._overlay(vmi, volume, backing, owner)
+
+    async def _overlay(
+        self, vmi: VirtualMachineInstance, volume: Volume, backing: DiskSource, owner: Owner
+    ) -> DiskSource:
+        path = self._own(vmi, f"{volume.name}.qcow2")
+        await disk_images.create_overlay(path, Path(backing.path), backing.format)
+        await asyncio.to_thread(_give, path, owner)
+        return DiskSource(str(path), "qcow2", backing=backing)
+
+    async def _empty_disk(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+        path = self._own(vmi, f"{volume.name}.qcow2")
+        capacity = to_bytes(volume.empty_disk.capacity if volume.empty_disk is not None else 0)
+        await disk_images.create_empty(path, capacity)
+        await asyncio.to_thread(_give, path, owner)
+        return DiskSource(str(path), "qcow2")
+
+    async def _cloud_init(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+        source = volume.cloud_init_no_cloud or volume.cloud_init_config_drive
+        if source is None:
+            raise UnsupportedVolume(volume.name)
+        field = f"volume {volume.name!r}"
+        namespace = vmi.metadata.namespace
+        secrets = {name: await self._objects.secret(namespace, name, field) for name in cloudinit.secret_names(source)}
+        seed = cloudinit.seed(source, secrets, field)
+        path = self._own(vmi, f"{volume.name}.iso")
+        if volume.cloud_init_no_cloud is not None:
+            await iso.write(path, cloudinit.NO_CLOUD_LABEL, cloudinit.no_cloud(vmi, seed), owner)
+        else:
+            await iso.write(path, cloudinit.CONFIG_DRIVE_LABEL, cloudinit.config_drive(vmi, seed), owner)
+        return DiskSource(str(path), "raw", discard=False)
+
+    async def _files(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+        """A config map, a secret or a sysprep answer file as a CD-ROM."""
+        namespace, field, label = vmi.metadata.namespace, f"volume {volume.name!r}", CONFIG_LABEL
+        if volume.config_map is not None:
+            optional = bool(volume.config_map.optional)
+            label = volume.config_map.volume_label or label
+            files = await self._objects.config_map(namespace, volume.config_map.name or "", field, optional=optional)
+        elif volume.secret is not None:
+            optional = bool(volume.secret.optional)
+            label = volume.secret.volume_label or label
+            files = await self._objects.secret(namespace, volume.secret.secret_name or "", field, optional=optional)
+        else:
+            label, files = SYSPREP_LABEL, await self._answer_files(namespace, volume, field)
+        path = self._own(vmi, f"{volume.name}.iso")
+        await iso.write(path, label, files, owner)
+        return DiskSource(str(path), "raw", readonly=True, discard=False)
+
+    async def _answer_files(self, namespace: str, volume: Volume, field: str) -> dict[str, bytes]:
+        source = volume.sysprep
+        if source is not None and source.config_map is not None:
+            files = await self._objects.config_map(namespace, source.config_map.name or "", field)
+        elif source is not None and source.secret is not None:
+            files = await self._objects.secret(namespace, source.secret.name or "", field)
+        else:
+            raise VolumeError(f"{field}: sysprep names neither a config map nor a secret")
+        if not ANSWER_FILES & {name.lower() for name in files}:
+            raise VolumeError(
+                "Sysprep drive should contain autounattend.xml or unattend.xml but neither were found.", hint=field
+            )
+        return files
+
+    async def _claim(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+        claim, data_volume = volume.persistent_volume_claim, volume.data_volume
+        name = claim.claim_name if claim is not None else data_volume.name if data_volume is not None else ""
+        path = await self._claim_disk(vmi.metadata.namespace, name, owner, volume.name)
+        return DiskSource(path, "raw", readonly=bool(claim is not None and claim.read_only))
+
+    async def _ephemeral(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+        claim = volume.ephemeral.persistent_volume_claim if volume.ephemeral is not None else None
+        if claim is None:
+            raise VolumeError(f"volume {volume.name!r}: ephemeral names no persistentVolumeClaim")
+        path = await self._claim_disk(vmi.metadata.namespace, claim.claim_name, owner, volume.name)
+        return await self._overlay(vmi, volume, DiskSource(path, "raw", readonly=True), owner)
+
+    async def _claim_disk(self, namespace: str, name: str, owner: Owner, volume: str) -> str:
+        capacity = await self._objects.claim_capacity(namespace, name)
+        field = f"volume {volume!r}: claim {namespace}/{name}"
+        parts = [safe_paths.component(namespace, field), safe_paths.component(name, field)]
+        return await asyncio.to_thread(_claim_file, self._layout.volumes, parts, capacity, owner, field)
+
+    async def _host_disk(self, _vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+        if volume.host_disk is None:
+            raise UnsupportedVolume(volume.name)
+        field = f"volume {volume.name!r}: hostDisk.path"
+        await asyncio.to_thread(_host_file, volume.host_disk, owner, field)
+        return DiskSource(volume.host_disk.path, "raw")
+
+
+def _give(path: Path, owner: Owner) -> None:
+    """Hand a file of ours, in a directory of ours, to QEMU's user."""
+    if owner is None:
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fchown(fd, *owner)
+    finally:
+        os.close(fd)
+
+
+def _claim_file(volumes: Path, parts: list[str], capacity: int, owner: Owner, field: str) -> str:
+    """The claim's disk image; made sparse, as large as the claim, when its directory is still empty."""
+    place = volumes.joinpath(*parts)
+    for directory in (place.parent, place):
+        directory.mkdir(mode=0o711, exist_ok=True)
+    with safe_paths.directory(volumes, parts, field) as fd:
+        found = safe_paths.regular_file(fd, DISK, field, str(place / DISK))
+        if found is None:
+            if capacity < disk_images.MEBIBYTE:
+                raise VolumeError(f"{field}: its capacity is less than 1Mi")
+            _create(fd, DISK, capacity, owner)
+    return str(place / DISK)
+
+
+def _host_file(disk: HostDisk, owner: Owner, field: str) -> None:
+    """`Disk` must be there; `DiskOrCreate` is made sparse, and belongs to QEMU's user only when it was made here."""
+    *parents, name = safe_paths.parts_of(disk.path, field)
+    with safe_paths.directory(Path("/"), parents, field) as fd:
+        if safe_paths.regular_file(fd, name, field, disk.path) is not None:
+            return
+        if disk.type != "DiskOrCreate":
+            raise VolumeError(f"{field}: {disk.path} does not exist", hint="create it, or use type: DiskOrCreate")
+        capacity = to_bytes(disk.capacity or 0)
+        free = os.statvfs(f"/proc/self/fd/{fd}")
+        available = free.f_bavail * free.f_frsize
+        if capacity > available:
+            raise VolumeError(
+                f"unable to create {disk.path}, not enough space, demanded size {capacity} B is bigger than "
+                f"available space {available} B"
+            )
+        if capacity < disk_images.MEBIBYTE:
+            raise VolumeError(f"{field}: capacity {disk.capacity!r} is less than 1Mi")
+        _create(fd, name, capacity, owner)
+
+
+def _create(dir_fd: int, name: str, size: int, owner: Owner) -> None:
+    try:
+        fd = disk_images.create_raw(Path(name), size, dir_fd)
+    except OSError as error:
+        raise VolumeError(f"can't create {name}: {error.strerror}") from None
+    try:
+        if owner is not None:
+            os.fchown(fd, *owner)
+    finally:
+        os.close(fd)
