@@ -189,7 +189,7 @@ async def test_any_accept_a_client_sends_is_fine(world: World, accept: str) -> N
         ("GET", f"{VMI}/portforward/0", b"", 404, 'virtualmachineinstance.kubevirt.io "vm1" not found'),
     ],
 )
-async def test_refusals_are_statuses(
+async def test_refusals_are_statuses(  # noqa: PLR0917  pytest passes them by name
     world: World, method: str, path: str, body: bytes, code: int, message: str
 ) -> None:
     async with world.http.request(method, path, data=io.BytesIO(body)) as reply:
@@ -280,10 +280,10 @@ async def test_guest_verbs_reach_the_agent_when_they_may(world: World) -> None:
 async def test_no_agent_is_said_so(tmp_path: Path) -> None:
     kube = FakeKube()
     await World(kube, None, Agent()).vmi()  # type: ignore[arg-type]
-    async with TestClient(TestServer(build(kube, handler_socket=tmp_path / "none"))) as http:
-        async with http.put(f"{VMI}/pause") as reply:
-            assert reply.status == 503
-            assert "the node agent (virt-handler) can't be reached" in await _message(reply)
+    app = build(kube, handler_socket=tmp_path / "none")
+    async with TestClient(TestServer(app)) as http, http.put(f"{VMI}/pause") as reply:
+        assert reply.status == 503
+        assert "the node agent (virt-handler) can't be reached" in await _message(reply)
 
 
 async def test_portforward_carries_tcp_until_the_guest_ends(world: World) -> None:
