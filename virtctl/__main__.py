@@ -42,7 +42,9 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _report(VirtError(_unexpected(error), hint=_BUG_HINT), arguments)
+        bug = VirtError(_unexpected(error), hint=_BUG_HINT)
+        bug.__cause__ = error
+        return _report(bug, arguments)
     return 0
 
 
@@ -61,7 +63,10 @@ def quick(arguments: list[str]) -> bool:
     from virtctl.http import Client
 
     client = Client(flags.settings(parsed.values))
-    lifecycle.run(client, lifecycle.Request(verb, names, {}, wait=limit if parsed.enabled("wait") else None))
+    try:
+        lifecycle.run(client, lifecycle.Request(verb, names, {}, wait=limit if parsed.enabled("wait") else None))
+    finally:
+        client.close()
     return True
 
 
@@ -81,7 +86,7 @@ def _report(error: VirtError, arguments: list[str]) -> int:
     if "--debug" in arguments or "--debug=true" in arguments:
         import traceback
 
-        traceback.print_exception(error.__context__ or error)
+        traceback.print_exception(error)
     lines = [error.message, error.hint]
     try:
         sys.stdout.flush()

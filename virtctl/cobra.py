@@ -111,7 +111,7 @@ def _kind(option: Any) -> flags.Kind:
         return "strings"
     if option.metavar == "DURATION":
         return "duration"
-    return "int" if option.type.name == "integer" else "string"
+    return "int" if option.type.name in ("int", "integer") else "string"
 
 
 def all_flags(command: Any) -> tuple[flags.Flag, ...]:

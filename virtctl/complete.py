@@ -102,7 +102,10 @@ def _names(words: list[str], what: str) -> dict[str, str]:
         settings = flags.settings(values)._replace(request_timeout=SERVER_SECONDS)
         client = Client(settings)
         target = f"/{what}" if "/" in what else client.objects(what)
-        items = client.json("GET", target).get("items") or []
+        try:
+            items = client.json("GET", target).get("items") or []
+        finally:
+            client.close()
         return {str(item["metadata"]["name"]): "" for item in items}
     except (VirtError, KeyError, TypeError):
         return {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -145,10 +147,25 @@ def _check_ours(obj: Json, document: Document, where: str) -> None:
 
 
 def _complaint(cause: Cause, document: Document) -> str:
-    """With the field, and its line when that says more than where the object begins."""
-    named = not cause.field or cause.field in cause.message
-    line = document.line_of(cause.field)
-    return (cause.message if named else f"{cause.field}: {cause.message}") + f" (line {line})" * (line != document.line)
+    """With the field, its line, and the value there if it is a plain one."""
+    text = cause.message if not cause.field or cause.field in cause.message else f"{cause.field}: {cause.message}"
+    value = _value(document.obj, cause.field)
+    shown = (
+        f": {json.dumps(value)[:60]}" if isinstance(value, str | int | float) and json.dumps(value) not in text else ""
+    )
+    return f"{text} (line {document.line_of(cause.field)}{shown})"
+
+
+def _value(obj: object, field: str) -> object:
+    """What stands at a path such as `spec.disks[0].name`; None when nothing does."""
+    for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", field):
+        if key and isinstance(obj, dict):
+            obj = obj.get(key)
+        elif index and isinstance(obj, list) and int(index) < len(obj):
+            obj = obj[int(index)]
+        else:
+            return None
+    return obj
 
 
 def _schemas(definitions: list[Json]) -> Iterator[tuple[str, Json]]:

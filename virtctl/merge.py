@@ -28,7 +28,7 @@ def three_way(last: Json, wanted: Json, current: Json) -> Json:
 
 
 def _kept(last: Any, wanted: Any, current: Any) -> bool:
-    """A value that need not be sent: it is there, or unchanged since last time and only added to by the server's defaults."""
+    """A value that need not be sent: it is there, or unchanged since last time and only added to by the server."""
     return bool(current == wanted or (last == wanted and isinstance(wanted, list) and covers(wanted, current)))
 
 

@@ -8,6 +8,7 @@ import typer
 
 from virtctl import flags, lifecycle
 from virtctl.errors import UsageError
+from virtctl.http import Client
 
 Machines = Annotated[list[str], typer.Argument(metavar="[vm] NAME...", show_default=False, help="Virtual machines.")]
 Instance = Annotated[str, typer.Argument(metavar="VMI", show_default=False, help="The virtual machine instance.")]
@@ -23,6 +24,13 @@ GracePeriod = Annotated[
 ]
 DEFAULT_TIMEOUT = f"{lifecycle.DEFAULT_WAIT_SECONDS:.0f}s"
 NO_GRACE_PERIOD = -1
+
+
+def client_of(ctx: typer.Context) -> Client:
+    """The API client the global flags describe, closed when the command is over."""
+    client = Client(ctx.obj)
+    ctx.call_on_close(client.close)
+    return client
 
 
 def wait_limit(wait: bool, timeout: str) -> float | None:

@@ -184,13 +184,12 @@ class Connection:
         lines += [f"{name}: {value}" for name, value in headers]
         if body is not None or method in ("PUT", "POST", "PATCH"):
             lines.append(f"Content-Length: {len(body or b'')}")
-        head = "\r\n".join(lines)
-        if any(c in head.replace("\r\n", "") for c in "\r\n\0"):
+        if any(c in line for line in lines for c in "\r\n\0"):
             raise Unreachable(
                 "a header of the request holds a line break; check token and user name for stray characters"
             )
         with self.failures():
-            self.socket.sendall(head.encode("utf-8", "surrogateescape") + b"\r\n\r\n" + (body or b""))
+            self.socket.sendall("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + (body or b""))
         return self._response()
 
     def _response(self) -> Response:

@@ -10,11 +10,13 @@ import typer
 from virt_types.labels import LAST_APPLIED
 from virtctl import manifests, merge
 from virtctl.errors import ApiRefusal, InputError
-from virtctl.http import JSON, MERGE_PATCH, Client
+from virtctl.http import JSON, MERGE_PATCH
 from virtctl.resources import Resource, Resources
 
 if TYPE_CHECKING:
-    from virtctl.http import Json
+    from virtctl.http import Client, Json
+
+from virtctl.options import client_of
 
 EXAMPLES = """
 # Create or update what the manifest describes
@@ -59,7 +61,7 @@ def command(
 ) -> None:
     """Create virtual machines and other objects from manifests, or bring them up to date."""
     found = manifests.load(file)
-    client = Client(ctx.obj)
+    client = client_of(ctx)
     steps = _plan(client, found)
     created_here = {step.manifest.name for step in steps if step.resource.kind == "Namespace"}
     if dry_run or len(steps) > 1:

@@ -14,11 +14,12 @@ import typer
 from virt_types.errors import VirtError
 from virtctl import reach, websocket
 from virtctl.errors import StreamBroken
-from virtctl.http import INSTANCES, Client
-from virtctl.options import Instance
+from virtctl.http import INSTANCES
+from virtctl.options import Instance, client_of
 from virtctl.waiting import explain, get
 
 if TYPE_CHECKING:
+    from virtctl.http import Client
     from virtctl.websocket import WebSocket
 
 EXAMPLES = """
@@ -52,7 +53,7 @@ def command(
     ] = 5,
 ) -> None:
     """Connect to the serial console of a virtual machine instance."""
-    client = Client(ctx.obj)
+    client = client_of(ctx)
     target = client.subresource(INSTANCES, name, "console")
     try:
         stream = reach.when_running(client, name, lambda: websocket.connect(client, target), timeout * 60.0)

@@ -9,13 +9,13 @@ import typer
 
 from virtctl import flags, manifests
 from virtctl.errors import ApiRefusal, UsageError, WaitFailed
-from virtctl.http import JSON, Client
-from virtctl.options import NO_GRACE_PERIOD, GracePeriod
+from virtctl.http import JSON
+from virtctl.options import NO_GRACE_PERIOD, GracePeriod, client_of
 from virtctl.resources import Resource, Resources
 from virtctl.waiting import Progress, explain, uid_of
 
 if TYPE_CHECKING:
-    from virtctl.http import Json
+    from virtctl.http import Client, Json
 
 EXAMPLES = """
 # Delete the virtual machine myvm and return when it is gone
@@ -73,7 +73,7 @@ def command(
     options = _options(cascade, grace_period, now=now)
     if bool(words) == bool(file):
         raise UsageError("name what to delete: KIND NAME..., or -f FILE", hint="virtctl delete vm myvm")
-    client = Client(ctx.obj)
+    client = client_of(ctx)
     targets = _of_manifests(client, file) if file else _of_words(client, words or [])
     deadline = time.monotonic() + (flags.seconds(timeout) or 0.0)
     waiting: list[tuple[Target, str]] = []

@@ -9,10 +9,12 @@ import typer
 
 from virtctl import output
 from virtctl.errors import ApiRefusal, CommandError, UsageError
-from virtctl.http import JSON, Client, path
+from virtctl.http import JSON, path
 
 if TYPE_CHECKING:
     from virtctl.http import Json
+
+from virtctl.options import client_of
 
 EXAMPLES = """
 # ssh to the guest of myvm through a service
@@ -97,7 +99,7 @@ def command(
     )  # fmt: skip
     wanted = _wanted(wish)
     output.check_format(output_format, ("json", "yaml"))
-    client = Client(ctx.obj)
+    client = client_of(ctx)
     try:
         exposed = client.json("GET", client.objects(target.plural, name))
     except ApiRefusal as error:

@@ -10,13 +10,15 @@ import typer
 
 from virtctl import output
 from virtctl.errors import UsageError
-from virtctl.http import JSON, Client
+from virtctl.http import JSON
 from virtctl.resources import INSTANCE, VIRTUAL_MACHINE, Resource, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virtctl.http import Json
+    from virtctl.http import Client, Json
+
+from virtctl.options import client_of
 
 EXAMPLES = """
 # Machines and their instances in this namespace
@@ -53,7 +55,7 @@ def command(
         raise UsageError("a resource cannot be retrieved by name across all namespaces")
     if names and selector:
         raise UsageError("selectors and names exclude each other")
-    client = Client(ctx.obj)
+    client = client_of(ctx)
     listing = Listing(client, names or [], everywhere=everywhere, selector=selector, form=output_format)
     resources = _resources(client, kind, watch=watch)
     if watch and len(resources) > 1:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virtctl import lifecycle
-from virtctl.http import Client
-from virtctl.options import DEFAULT_TIMEOUT, DryRun, Machines, Timeout, Wait, wait_limit
+from virtctl.options import DEFAULT_TIMEOUT, DryRun, Machines, Timeout, Wait, client_of, wait_limit
 
 if TYPE_CHECKING:
     from virtctl.http import Json
@@ -43,4 +42,4 @@ def command(
     machines = lifecycle.machine_names(names, "start")
     limit = wait_limit(wait, timeout)
     request = lifecycle.Request(lifecycle.VERBS["start"], machines, body, dry_run=dry_run, wait=limit)
-    lifecycle.run(Client(ctx.obj), request)
+    lifecycle.run(client_of(ctx), request)

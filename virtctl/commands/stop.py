@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from virtctl import lifecycle
-from virtctl.http import Client
 from virtctl.options import (
     DEFAULT_TIMEOUT,
     NO_GRACE_PERIOD,
@@ -18,6 +17,7 @@ from virtctl.options import (
     Timeout,
     Wait,
     check_force,
+    client_of,
     wait_limit,
 )
 
@@ -56,4 +56,4 @@ def command(
     machines = lifecycle.machine_names(names, "stop")
     limit = wait_limit(wait, timeout)
     request = lifecycle.Request(lifecycle.VERBS["stop"], machines, body, forced=force, dry_run=dry_run, wait=limit)
-    lifecycle.run(Client(ctx.obj), request)
+    lifecycle.run(client_of(ctx), request)

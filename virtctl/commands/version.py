@@ -11,7 +11,8 @@ import typer
 from virt_types.errors import VirtError
 from virtctl import release
 from virtctl.errors import CommandError, UsageError
-from virtctl.http import Client, path
+from virtctl.http import path
+from virtctl.options import client_of
 from virtctl.output import yaml_text
 
 EXAMPLES = """
@@ -46,7 +47,7 @@ def command(
     problem: VirtError | None = None
     if not client_only:
         try:
-            client = Client(ctx.obj)
+            client = client_of(ctx)
             versions["serverVersion"] = client.json("GET", path("apis/subresources.kubevirt.io/v1", "", "version"))
         except VirtError as error:
             problem = error

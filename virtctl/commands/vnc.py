@@ -13,13 +13,14 @@ import typer
 
 from virtctl import reach, viewer, websocket
 from virtctl.errors import ApiRefusal, CommandError, InputError
-from virtctl.http import INSTANCES, Client
-from virtctl.options import Instance
+from virtctl.http import INSTANCES
+from virtctl.options import Instance, client_of
 from virtctl.waiting import get
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from virtctl.http import Client
     from virtctl.websocket import WebSocket
 
 EXAMPLES = """
@@ -56,7 +57,7 @@ def command(
     vnc_path: Annotated[str, typer.Option("--vnc-path", metavar="PATH", help="Path of the viewer's program.")] = "",
 ) -> None:
     """Open a VNC connection to a virtual machine instance."""
-    client = Client(ctx.obj)
+    client = client_of(ctx)
     # Before the stream: a missing viewer must not throw out who is connected now.
     chosen = None if proxy_only else viewer.choose(vnc_type, vnc_path)
     listener = _listen(address if proxy_only else viewer.HOST, port)

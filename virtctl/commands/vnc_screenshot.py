@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from virtctl.errors import ApiRefusal, InputError
-from virtctl.http import INSTANCES, Client
-from virtctl.options import Instance
+from virtctl.http import INSTANCES
+from virtctl.options import Instance, client_of
 
 EXAMPLES = """
 # Into a file
@@ -33,7 +33,7 @@ def command(
     ] = False,
 ) -> None:
     """Take a screenshot of a virtual machine instance's display."""
-    client = Client(ctx.obj)
+    client = client_of(ctx)
     query = {"moveCursor": "true" if move_cursor else "false"}
     try:
         image = client.request(

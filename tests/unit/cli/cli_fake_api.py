@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import ssl
 import threading
@@ -80,8 +82,61 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
 
+    def upgrade(self) -> Stream:
+        """Accept a websocket; the route's function talks on it and the connection ends with it."""
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Protocol", self.headers["Sec-WebSocket-Protocol"])
+        self.send_header(
+            "Sec-WebSocket-Accept",
+            base64.b64encode(hashlib.sha1(key.encode(), usedforsecurity=False).digest()).decode(),
+        )
+        self.end_headers()
+        self.close_connection = True
+        return Stream(self)
+
     def log_message(self, *args: Any) -> None:
         pass
+
+
+class Stream:
+    """The server's side of a websocket."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def send(self, data: bytes, opcode: int = 2, *, final: bool = True) -> None:
+        size = bytes([len(data)]) if len(data) < 126 else b"\x7f" + len(data).to_bytes(8, "big")
+        self._handler.wfile.write(bytes([(0x80 if final else 0) | opcode]) + size + data)
+        self._handler.wfile.flush()
+
+    def receive(self) -> tuple[int, bytes]:
+        """The next frame, (opcode, payload); (8, b"") when the client dropped the connection."""
+        read = self._handler.rfile.read
+        head = read(2)
+        if len(head) < 2:
+            return 8, b""
+        assert head[1] & 0x80, "clients must mask"
+        size = head[1] & 0x7F
+        if size >= 126:
+            size = int.from_bytes(read(2 if size == 126 else 8), "big")
+        key, payload = read(4), read(size)
+        return head[0] & 0x0F, bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
+
+    def until(self, wanted: bytes) -> bytes:
+        """Everything the client sends up to `wanted` (or its end)."""
+        got = b""
+        while wanted not in got:
+            opcode, payload = self.receive()
+            if opcode == 8:
+                break
+            got += payload if opcode == 2 else b""
+        return got
+
+    def close(self, code: int, reason: str = "") -> None:
+        self.send(code.to_bytes(2, "big") + reason.encode(), 8)
 
 
 class FakeServer(ThreadingHTTPServer):
