@@ -31,10 +31,8 @@ LONGER_THAN_ANY_BACKOFF = 3000.0
 def simulate(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop = looptime.new_event_loop(start=0)
     try:
-        asyncio.set_event_loop(loop)
         loop.run_until_complete(scenario())
     finally:
-        asyncio.set_event_loop(None)
         loop.close()
 
 
@@ -149,7 +147,6 @@ class User:
 
 ACTIONS = (
     "create",
-    "create",
     "start",
     "start",
     "stop",
@@ -206,6 +203,8 @@ class World:
         await add_node(self.kube)
         tasks = [asyncio.create_task(self.keep_running()), asyncio.create_task(self.node.run())]
         try:
+            for name in NAMES:
+                await self.user.do("create", name, self.rng)
             for action, name, pause in actions:
                 await self.user.do(action, name, self.rng)
                 await asyncio.sleep(pause)
@@ -273,8 +272,8 @@ class World:
 step = st.tuples(
     st.sampled_from(ACTIONS), st.sampled_from(NAMES), st.sampled_from((0.0, 0.0, 0.002, 0.05, 0.5, 3.0, 40.0))
 )
-stories = st.lists(step, min_size=1, max_size=25)
-some = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+stories = st.lists(step, min_size=6, max_size=30)
+some = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @some
