@@ -49,7 +49,7 @@ def command(
     *,
     timeout: Annotated[
         int,
-        typer.Option("--timeout", metavar="MINUTES", help="How long to wait for a starting instance; 0 tries once."),
+        typer.Option("--timeout", metavar="MINUTES", help="Minutes to wait for a starting instance; 0 tries once."),
     ] = 5,
 ) -> None:
     """Connect to the serial console of a virtual machine instance."""
