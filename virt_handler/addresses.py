@@ -1,0 +1,85 @@
+"""Addresses and MACs of guests: a subnet that collides with nothing, one address per MAC, the same every time. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable
+from xml.etree import ElementTree as ET
+
+from virt_handler.errors import NetworkError
+
+PREFIX_LENGTH = 24
+# The third number of 192.168.x.0/24, tried in this order: unusual ones first.
+THIRD_OCTETS = (*range(140, 200), *range(60, 120), *range(200, 255), *range(2, 60))
+FIRST_HOST, LAST_HOST = 10, 199
+# Left for guests with a MAC nobody reserved an address for.
+DYNAMIC = (200, 254)
+QEMU_MAC_PREFIX = "52:54:00"
+
+
+def choose_subnet(taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
+    """A free 192.168.x.0/24; raises NetworkError when the host's routes cover them all."""
+    used = [network for network in taken if network.prefixlen > 0]
+    for octet in THIRD_OCTETS:
+        candidate = ipaddress.IPv4Network(f"192.168.{octet}.0/{PREFIX_LENGTH}")
+        if not any(candidate.overlaps(network) for network in used):
+            return candidate
+    raise NetworkError("every 192.168.x.0/24 is in use on this host", hint="give a network that exists with --network")
+
+
+def read_routes(table: str) -> list[ipaddress.IPv4Network]:
+    """The destinations of /proc/net/route: little-endian hexadecimal numbers."""
+    networks = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7:
+            destination, mask = (int.from_bytes(bytes.fromhex(fields[index]), "little") for index in (1, 7))
+            networks.append(ipaddress.IPv4Network((destination, mask.bit_count()), strict=False))
+    return networks
+
+
+def network_xml(name: str, bridge: str, subnet: ipaddress.IPv4Network) -> str:
+    """A NAT network that hands out addresses."""
+    root = ET.Element("network")
+    ET.SubElement(root, "name").text = name
+    ET.SubElement(root, "forward", mode="nat")
+    ET.SubElement(root, "bridge", name=bridge, stp="off", delay="0")
+    ip = ET.SubElement(root, "ip", address=str(subnet[1]), netmask=str(subnet.netmask))
+    dhcp = ET.SubElement(ip, "dhcp")
+    ET.SubElement(dhcp, "range", start=str(subnet[DYNAMIC[0]]), end=str(subnet[DYNAMIC[1]]))
+    return ET.tostring(root, encoding="unicode")
+
+
+def reservation_xml(mac: str, ip: str) -> str:
+    return ET.tostring(ET.Element("host", mac=mac, ip=ip), encoding="unicode")
+
+
+def read_network(xml: str) -> tuple[ipaddress.IPv4Network | None, dict[str, str]]:
+    """The subnet (None without IPv4 and DHCP), and the reservations: MAC -> address."""
+    root = ET.fromstring(xml)  # noqa: S314  written by libvirt
+    for ip in root.iterfind("ip"):
+        if ip.get("family", "ipv4") == "ipv4" and ip.find("dhcp") is not None:
+            netmask = ip.get("netmask") or ip.get("prefix") or ""
+            subnet = ipaddress.IPv4Network(f"{ip.get('address')}/{netmask}", strict=False)
+            hosts = {host.get("mac", "").lower(): host.get("ip", "") for host in ip.iterfind("dhcp/host")}
+            return subnet, hosts
+    return None, {}
+
+
+def choose_address(mac: str, subnet: ipaddress.IPv4Network, taken: Iterable[str]) -> str:
+    """The MAC's own address if it is free, else the next that is; raises NetworkError when none is left."""
+    used, last = set(taken), min(LAST_HOST, subnet.num_addresses - 2)
+    count = last - FIRST_HOST + 1
+    start = int.from_bytes(hashlib.sha256(mac.encode()).digest()[:4], "big")
+    for offset in range(count):
+        address = str(subnet[FIRST_HOST + (start + offset) % count])
+        if address not in used:
+            return address
+    raise NetworkError(f"no address is left in {subnet}: {count} guests have one")
+
+
+def stable_mac(uid: str, interface: str) -> str:
+    """A MAC for an interface that was given none: the same for this VMI for ever."""
+    tail = hashlib.sha256(f"{uid}/{interface}".encode()).digest()[:3]
+    return ":".join((QEMU_MAC_PREFIX, *(f"{byte:02x}" for byte in tail)))

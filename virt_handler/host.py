@@ -1,0 +1,55 @@
+"""What this machine offers to guests, asked once from libvirt: the `Host` every domain is rendered for."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from virt_handler.libvirt_host import LibvirtHost
+from virt_handler.model import Accelerator, Host
+
+FIRMWARE = Path("/usr/share/OVMF")
+
+
+async def describe(libvirt: LibvirtHost, node: str, accelerator: Accelerator) -> Host:
+    """The host as libvirt and its firmware directory show it; raises HypervisorError."""
+    arch = platform.machine()
+
+    def ask(connection: object) -> str:
+        capabilities: str = connection.getDomainCapabilities(None, arch, "q35", accelerator, 0)  # type: ignore[attr-defined]
+        return capabilities
+
+    capabilities = await libvirt.call("read the domain capabilities", ask)
+    host_xml = await libvirt.call("read the host's capabilities", lambda connection: connection.getCapabilities())
+    libvirt_version, qemu_version = await libvirt.versions()
+    return Host(
+        name=node,
+        accelerator=accelerator,
+        arch=arch,
+        libvirt_version=libvirt_version,
+        qemu_version=qemu_version,
+        machines=read_machines(host_xml, arch),
+        firmware_dir=str(FIRMWARE),
+        firmware_files=await asyncio.to_thread(_firmware_files),
+        cpu_modes=read_cpu_modes(capabilities),
+    )
+
+
+def _firmware_files() -> frozenset[str]:
+    return frozenset(path.name for path in FIRMWARE.glob("*.fd"))
+
+
+def read_machines(capabilities: str, arch: str) -> frozenset[str]:
+    """Machine types, aliases included, of a capabilities document."""
+    root = ET.fromstring(capabilities)  # noqa: S314  written by libvirt
+    return frozenset(
+        machine.text for machine in root.iterfind(f"guest/arch[@name='{arch}']//machine") if machine.text is not None
+    )
+
+
+def read_cpu_modes(capabilities: str) -> frozenset[str]:
+    """CPU modes a domain capabilities document calls supported."""
+    root = ET.fromstring(capabilities)  # noqa: S314  written by libvirt
+    return frozenset(mode.get("name", "") for mode in root.iterfind("cpu/mode") if mode.get("supported") == "yes")
