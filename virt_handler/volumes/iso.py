@@ -52,7 +52,6 @@ async def _run(program: str, label: str, image: Path, root: Path) -> None:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        umask=0o077,
     )
     try:
         async with asyncio.timeout(DEADLINE):
