@@ -72,50 +72,49 @@ def require_depth(value: Any) -> None:
     raise bad_request(f"the object is nested more than {MAX_DEPTH} levels deep")
 
 
-class _Object(dict[str, Any]):
-    """A JSON object that remembers which keys came twice."""
+class _Duplicates:
+    """Collects, while JSON is decoded, the objects in which a key came twice."""
 
-    twice: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[dict[str, Any], tuple[str, ...]]] = {}  # by id; held, so that ids stay unique
 
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
+    def pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            self._found[id(found)] = (found, tuple(key for key, count in counts.items() if count > 1))
         return found
-    marked = _Object(found)
-    counts = Counter(key for key, _ in pairs)
-    marked.twice = tuple(key for key, count in counts.items() if count > 1)
-    return marked
+
+    def paths(self, value: Any, path: str = "") -> list[str]:
+        """Dotted paths of the repeated keys in the decoded document."""
+        if not self._found:
+            return []
+        paths: list[str] = []
+        if isinstance(value, dict):
+            _, keys = self._found.get(id(value), (None, ()))
+            paths += [f"{path}.{key}" if path else key for key in keys]
+            for key, child in value.items():
+                paths += self.paths(child, f"{path}.{key}" if path else key)
+        elif isinstance(value, list):
+            for index, child in enumerate(value):
+                paths += self.paths(child, f"{path}[{index}]")
+        return paths
 
 
 def _json(body: bytes, kind: str) -> tuple[Any, list[str]]:
+    duplicates = _Duplicates()
     try:
         # The standard library's decoder, because it alone shows duplicate keys.
-        found = json.loads(body, object_pairs_hook=_pairs, parse_constant=_no_constant)
+        found = json.loads(body, object_pairs_hook=duplicates.pairs, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         why = "unexpected end of JSON input" if not body.strip() else str(error)
         raise _unrecognised(kind, f"couldn't get version/kind; json parse error: {why}", body) from None
     require_depth(found)
-    return found, _duplicates(found, "")
+    return found, duplicates.paths(found)
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"invalid character in value {name}")
-
-
-def _duplicates(value: Any, path: str) -> list[str]:
-    found: list[str] = []
-    if isinstance(value, dict):
-        if isinstance(value, _Object):
-            found += [f"{path}.{key}" if path else key for key in value.twice]
-        for key, child in value.items():
-            if isinstance(child, (dict, list)):
-                found += _duplicates(child, f"{path}.{key}" if path else key)
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            if isinstance(child, (dict, list)):
-                found += _duplicates(child, f"{path}[{index}]")
-    return found
 
 
 def _yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:

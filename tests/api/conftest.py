@@ -1,0 +1,254 @@
+"""A running API server for the tests of this folder: real store, real TLS, real HTTP, in the test's own event loop.
+
+`api` is the server without KubeVirt admission (what Kubernetes itself does), `served` the same as a process, for kubectl.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from virt_local import pki
+from virt_local.apiserver.authn import Authenticator
+from virt_local.apiserver.server import ApiServer
+from virt_local.gc import GarbageCollector
+from virt_local.store import Store
+
+READY_WITHIN = 30  # seconds
+WIDGET_GROUP = "example.com"
+
+
+def widget_definition(plural: str = "widgets", **version: Any) -> dict[str, Any]:
+    """A small custom resource with a status, a scale, defaults, pruning and checks."""
+    kind = plural.removesuffix("s").capitalize()
+    schema = {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "spec": {
+                "type": "object",
+                "properties": {
+                    "size": {"type": "integer", "minimum": 1},
+                    "color": {"type": "string", "default": "red"},
+                    "replicas": {"type": "integer"},
+                },
+            },
+            "status": {"type": "object", "properties": {"ready": {"type": "boolean"}, "replicas": {"type": "integer"}}},
+        },
+    }
+    scale = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{WIDGET_GROUP}"},
+        "spec": {
+            "group": WIDGET_GROUP,
+            "scope": "Namespaced",
+            "names": {"plural": plural, "kind": kind, "shortNames": [plural[:2]]},
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema},
+                    "subresources": {"status": {}, "scale": scale},
+                    "additionalPrinterColumns": [
+                        {"name": "Color", "type": "string", "jsonPath": ".spec.color"},
+                        {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
+                    ],
+                    **version,
+                }
+            ],
+        },
+    }
+
+
+class Reply(NamedTuple):
+    code: int
+    body: Any
+    headers: Any
+
+    @property
+    def reason(self) -> str:
+        return str(self.body.get("reason", ""))
+
+    @property
+    def rv(self) -> str:
+        return str(self.body["metadata"]["resourceVersion"])
+
+
+class Api:
+    """Requests as an administrator, unless a token says otherwise."""
+
+    def __init__(self, base: str, client: aiohttp.ClientSession, server: ApiServer, store: Store) -> None:
+        self.base = base
+        self.client = client
+        self.server = server
+        self.store = store
+
+    async def __call__(
+        self, method: str, path: str, body: Any = None, *, content: str = "application/json", **headers: str
+    ) -> Reply:
+        sent = {"Authorization": "Bearer admin-token", "Content-Type": content}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        text = body if isinstance(body, str) or body is None else json.dumps(body)
+        data = None if text is None else io.BytesIO(text.encode())
+        async with self.client.request(method, self.base + path, data=data, headers=sent) as answer:
+            is_json = "json" in answer.headers.get("Content-Type", "")
+            found = await answer.json(content_type=None) if is_json else await answer.text()
+            return Reply(answer.status, found, answer.headers)
+
+    async def merge(self, path: str, patch: Any) -> Reply:
+        return await self("PATCH", path, patch, content="application/merge-patch+json")
+
+    @contextlib.asynccontextmanager
+    async def watch(self, path: str) -> AsyncIterator[asyncio.Queue[Any]]:
+        """The events of a stream, as they come; None when it ended."""
+        events: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def read() -> None:
+            async with self.client.get(self.base + path, headers={"Authorization": "Bearer admin-token"}) as answer:
+                async for line in answer.content:
+                    events.put_nowait(json.loads(line))
+            events.put_nowait(None)
+
+        task = asyncio.create_task(read())
+        try:
+            yield events
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> pki.Pki:
+    return pki.ensure(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture
+async def api(tmp_path: Path, certificates: pki.Pki) -> AsyncIterator[Api]:
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text('admin-token,admin,1,"system:masters"\nalice-token,alice,2,devs\n')
+    store = await Store.open(tmp_path / "store.db")
+    server = ApiServer(store, authenticator=Authenticator(tokens))
+    await server.bootstrap([widget_definition()])
+    collector = asyncio.create_task(GarbageCollector(store, server.registry, server.client()).run())
+    port = await server.start("127.0.0.1", 0, certificates.server_context())
+    trust = ssl.create_default_context(cafile=str(certificates.ca))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, limit=0)) as client:
+        yield Api(f"https://127.0.0.1:{port}", client, server, store)
+    collector.cancel()
+    await asyncio.gather(collector, return_exceptions=True)
+    await server.stop()
+    await store.close()
+
+
+class Served(NamedTuple):
+    """An API server process."""
+
+    url: str
+    folder: Path
+    pid: int
+
+
+@contextlib.contextmanager
+def serve(folder: Path, *arguments: str) -> Iterator[Served]:
+    """Runs `python -m virt_local.apiserver` on a free port until the block ends."""
+    command = [sys.executable, "-m", "virt_local.apiserver", "--listen", "127.0.0.1:0", "--data-dir", str(folder)]
+    log = (folder.parent / "apiserver.log").open("a")
+    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None
+        words = process.stdout.readline().split()
+        assert words[:1] == ["ready"], (folder.parent / "apiserver.log").read_text()
+        yield Served(words[1], folder, process.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        process.wait(READY_WITHIN)
+        process.stdout.close()
+        log.close()
+
+
+def find_kubectl() -> str | None:
+    """A real kubectl of 1.32 or newer: by its own name, beside the `kubectl` on PATH, or that one itself."""
+    found = shutil.which("kubectl")
+    beside = Path(os.path.realpath(found)).parent / "kubectl.1.32" if found else None
+    for candidate in (shutil.which("kubectl.1.32"), str(beside) if beside and beside.exists() else None, found):
+        if candidate and _is_recent(candidate):
+            return candidate
+    return None
+
+
+def _is_recent(program: str) -> bool:
+    answer = subprocess.run([program, "version", "--client", "-o", "json"], capture_output=True, text=True, check=False)
+    try:
+        version = json.loads(answer.stdout)["clientVersion"]
+    except (ValueError, KeyError):
+        return False
+    return (int(version["major"]), int(version["minor"].rstrip("+"))) >= (1, 32)
+
+
+class Kubectl:
+    def __init__(self, program: str, kubeconfig: Path, home: Path) -> None:
+        self._program = program
+        self._environment = {
+            "KUBECONFIG": str(kubeconfig),
+            "HOME": str(home),
+            "PATH": os.environ["PATH"],
+        }
+
+    def run(
+        self, *arguments: str, stdin: str | None = None, ok: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        answer = subprocess.run(
+            [self._program, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=self._environment | environment,
+        )
+        if ok:
+            assert answer.returncode == 0, f"kubectl {' '.join(arguments)}: {answer.stderr}"
+        return answer
+
+    def __call__(self, *arguments: str, stdin: str | None = None, **environment: str) -> str:
+        return self.run(*arguments, stdin=stdin, **environment).stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [self._program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=self._environment,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("as") / "d"
+    folder.mkdir()
+    with serve(folder, "--no-admission") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def kubectl(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    program = find_kubectl()
+    if program is None:
+        pytest.skip("no kubectl of 1.32 or newer on PATH")
+    return Kubectl(program, served.folder / "kubeconfig", tmp_path_factory.mktemp("home"))
