@@ -17,8 +17,6 @@ Components see this module only, which is why the same code runs on a laptop and
     └── Unreachable       —     no answer at all: refused, reset, timed out, TLS
 """
 
-# ruff: noqa: N818 - the errors are named after the reasons of a Kubernetes Status
-
 from __future__ import annotations
 
 from collections.abc import AsyncIterator

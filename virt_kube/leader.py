@@ -24,7 +24,7 @@ RENEW_DEADLINE = 10.0
 RETRY_SECONDS = 2.0
 
 
-class LostLease(Exception):  # noqa: N818  a verdict the caller acts on, not a fault of a request
+class LostLease(Exception):
     """Another copy may be leading by now; the work was cancelled."""
 
 

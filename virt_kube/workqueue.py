@@ -16,7 +16,7 @@ BASE_DELAY = 0.005
 MAX_DELAY = 1000.0
 
 
-class ShutDown(Exception):  # noqa: N818  a signal between the queue and its workers, no error
+class ShutDown(Exception):
     """The queue was shut down; `get` has nothing more."""
 
 

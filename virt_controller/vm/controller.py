@@ -61,7 +61,7 @@ MAX_ROUNDS = 10
 UNSTORABLE = (BadRequest, Invalid)
 
 
-class _Failed(Exception):  # noqa: N818  carries a failure from an effect to the reconcile, nobody else sees it
+class _Failed(Exception):
     """An effect the user should hear about did not work."""
 
     def __init__(self, failure: Failure, event: str, *, permanent: bool = False) -> None:

@@ -7,6 +7,7 @@ counted, and a rerun queued, before the instance is deleted, and its finalizer s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from virt_controller.phase import FAILED, RUNNING, has_run, is_final, is_going, phase
@@ -37,43 +38,52 @@ BACKOFF_JITTER = 0.5
 Requests = list[VirtualMachineStateChangeRequest]
 
 
-class AddFinalizer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AddFinalizer:
     """Make sure the VM stays until its instance is gone."""
 
 
-class RemoveFinalizer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RemoveFinalizer:
     """Let the deleted VM go."""
 
 
-class BackfillIdentity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BackfillIdentity:
     """Store the firmware uuid in a VM that was made without one."""
 
 
-class Adopt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Adopt:
     """Make an ownerless VMI of the VM's name the VM's own."""
 
     uid: str
 
 
-class Create(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Create:
     paused: bool
 
 
-class Delete(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Delete:
     uid: str
 
 
-class Release(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Release:
     """Take our finalizer off an instance whose end is recorded."""
 
     uid: str
 
 
-class TurnOn(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TurnOn:
     """Write the run strategy a start request of a halted VM asks for."""
 
 
-class WriteStatus(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
     status: VirtualMachineStatus
 
 

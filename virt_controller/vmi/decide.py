@@ -7,22 +7,25 @@ ended or ending, VM gone    ReleaseOrphan: the VM loop would do it, but there is
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from virt_controller.phase import is_final, is_going, is_placed
 from virt_types import labels
 from virt_types.v1 import VirtualMachineInstance
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """Find a node, or say what is missing."""
 
 
-class End(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class End:
     """Make the VMI Failed and take the node agent's finalizer off it."""
 
 
-class ReleaseOrphan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ReleaseOrphan:
     """Take the VM loop's finalizer off, once an uncached look shows that the VM is gone."""
 
 
