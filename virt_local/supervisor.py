@@ -102,6 +102,7 @@ class Supervisor:
             for name in self.process.components:
                 if name != "api":
                     tasks.create_task(self._supervise(name, self._bind(name, FACTORIES[name], context)), name=name)
+            await asyncio.Event().wait()  # also when there are no others
 
     def _bind(self, name: str, run: Run, context: Context) -> Callable[[], Awaitable[None]]:
         loop = asyncio.get_running_loop()
