@@ -1,6 +1,6 @@
 """A running API server for the tests of this folder: real store, real TLS, real HTTP, in the test's own event loop.
 
-`api` is the server without KubeVirt admission (what Kubernetes itself does), `served` the same as a process, for kubectl.
+`api` is the server without KubeVirt admission (what Kubernetes itself does), `served` the same as a process.
 """
 
 from __future__ import annotations

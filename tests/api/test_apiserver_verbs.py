@@ -69,7 +69,7 @@ async def test_generate_name_appends_five_letters(api: Api) -> None:
         ("PATCH", CONFIGMAPS, {}, 405, "MethodNotAllowed"),
     ],
 )
-async def test_refusals(api: Api, method: str, path: str, body: Any, code: int, reason: str) -> None:
+async def test_refusals(api: Api, *, method: str, path: str, body: Any, code: int, reason: str) -> None:
     await api("POST", CONFIGMAPS, config_map("taken"))
     before = api.store.revision
     refused = await api(method, path, body)

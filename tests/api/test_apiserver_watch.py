@@ -103,12 +103,10 @@ async def test_a_version_behind_the_kept_history_is_gone(api: Api) -> None:
 async def test_watching_as_a_table_heads_only_the_first(api: Api) -> None:
     await put(api, "a")
     await put(api, "b")
-    events = []
     headers = {"Authorization": "Bearer admin-token", "Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
     url = api.base + CONFIGMAPS + "?watch=1&timeoutSeconds=1"
     async with api.client.get(url, headers=headers) as answer:
-        async for line in answer.content:
-            events.append(json.loads(line)["object"])
+        events = [json.loads(line)["object"] async for line in answer.content]
     assert [bool(event["columnDefinitions"]) for event in events] == [True, False]
 
 

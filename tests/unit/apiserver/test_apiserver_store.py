@@ -227,7 +227,8 @@ async def test_kill_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     for round_number in range(5):
         path.unlink(missing_ok=True)
-        process = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", _WRITER, str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220  nothing else runs
         assert process.stdout is not None
         acknowledged: dict[str, tuple[int, int]] = {}
         for count, line in enumerate(process.stdout):
