@@ -11,29 +11,39 @@ from virt_types.meta import Base, Int64
 
 
 class CPUFeature(Base, kw_only=True):
+    """A CPU flag and whether the guest gets it."""
+
     name: str = field(default_factory=str)
     policy: str | None = None
 
 
 class CPUTopology(Base, kw_only=True):
+    """Sockets, cores per socket, threads per core."""
+
     cores: Int64 | None = None
     sockets: Int64 | None = None
     threads: Int64 | None = None
 
 
 class NUMAGuestMappingPassthrough(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """Shows the guest the node's NUMA cells its CPUs are on."""
 
 
 class NUMA(Base, kw_only=True):
+    """How the guest's memory follows the node's NUMA cells."""
+
     guest_mapping_passthrough: NUMAGuestMappingPassthrough | None = None
 
 
 class Realtime(Base, kw_only=True):
+    """Runs the virtual CPUs with a real-time scheduler."""
+
     mask: str | None = None
 
 
 class CPU(Base, kw_only=True):
+    """The guest's processors. Their number is sockets x cores x threads; what is left out counts as 1."""
+
     cores: Int64 | None = None
     dedicated_cpu_placement: bool | None = None
     features: list[CPUFeature] = field(default_factory=list)

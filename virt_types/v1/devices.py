@@ -14,37 +14,49 @@ from virt_types.v1.network import Interface
 
 
 class ClientPassthroughDevices(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """USB devices from the user's machine."""
 
 
 class Diag288Watchdog(Base, kw_only=True):
+    """The watchdog of s390x."""
+
     action: str | None = None
 
 
 class I6300ESBWatchdog(Base, kw_only=True):
+    """The watchdog of amd64."""
+
     action: str | None = None
 
 
 class Watchdog(Base, kw_only=True):
+    """Acts when the guest no longer shows signs of life."""
+
     name: str = field(default_factory=str)
     diag288: Diag288Watchdog | None = None
     i6300esb: I6300ESBWatchdog | None = None
 
 
 class DownwardMetrics(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """Metrics of the node, readable in the guest."""
 
 
 class VGPUDisplayOptions(Base, kw_only=True):
+    """The display of a virtual GPU."""
+
     enabled: bool | None = None
     ram_fb: FeatureState | None = field(default=None, name="ramFB")
 
 
 class VGPUOptions(Base, kw_only=True):
+    """Options of a virtual GPU."""
+
     display: VGPUDisplayOptions | None = None
 
 
 class GPU(Base, kw_only=True):
+    """A graphics processor of the node."""
+
     name: str = field(default_factory=str)
     claim_name: str | None = None
     device_name: str | None = None
@@ -54,6 +66,8 @@ class GPU(Base, kw_only=True):
 
 
 class HostDevice(Base, kw_only=True):
+    """A device of the node."""
+
     name: str = field(default_factory=str)
     claim_name: str | None = None
     device_name: str | None = None
@@ -62,34 +76,46 @@ class HostDevice(Base, kw_only=True):
 
 
 class Input(Base, kw_only=True):
+    """A pointer device."""
+
     name: str = field(default_factory=str)
     bus: str | None = None
     type: str = field(default_factory=str)
 
 
 class PanicDevice(Base, kw_only=True):
+    """Tells the host when the guest's kernel panics."""
+
     model: str | None = None
 
 
 class Rng(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """A source of randomness."""
 
 
 class SoundDevice(Base, kw_only=True):
+    """A sound card."""
+
     name: str = field(default_factory=str)
     model: str | None = None
 
 
 class TPMDevice(Base, kw_only=True):
+    """A trusted platform module."""
+
     enabled: bool | None = None
     persistent: bool | None = None
 
 
 class VideoDevice(Base, kw_only=True):
+    """The graphics card."""
+
     type: str | None = None
 
 
 class Devices(Base, kw_only=True):
+    """Everything plugged into the guest."""
+
     autoattach_graphics_device: bool | None = None
     autoattach_input_device: bool | None = None
     autoattach_mem_balloon: bool | None = None

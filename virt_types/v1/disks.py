@@ -12,39 +12,53 @@ from virt_types.v1.features import FeatureState
 
 
 class CustomBlockSize(Base, kw_only=True):
+    """Block sizes in bytes, powers of two from 512 on."""
+
     discard_granularity: Int32 | None = None
     logical: Int32 | None = None
     physical: Int32 | None = None
 
 
 class BlockSize(Base, kw_only=True):
+    """The block size the guest sees."""
+
     custom: CustomBlockSize | None = None
     match_volume: FeatureState | None = None
 
 
 class DiskTarget(Base, kw_only=True):
+    """A plain disk."""
+
     bus: str | None = None
     pci_address: str | None = None
     readonly: bool | None = None
 
 
 class LunTarget(Base, kw_only=True):
+    """A block device with SCSI commands passed through."""
+
     bus: str | None = None
     readonly: bool | None = None
     reservation: bool | None = None
 
 
 class CDRomTarget(Base, kw_only=True):
+    """A CD-ROM drive."""
+
     bus: str | None = None
     readonly: bool | None = None
     tray: str | None = None
 
 
 class DiskIOThreads(Base, kw_only=True):
+    """The pool of I/O threads."""
+
     supplemental_pool_thread_count: Int64 | None = None
 
 
 class Disk(Base, kw_only=True):
+    """How a volume appears in the guest: as disk, cdrom or lun."""
+
     name: str = field(default_factory=str)
     block_size: BlockSize | None = None
     boot_order: Int32 | None = None
@@ -62,9 +76,11 @@ class Disk(Base, kw_only=True):
 
 
 class FilesystemVirtiofs(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """Shares by virtiofs."""
 
 
 class Filesystem(Base, kw_only=True):
+    """A directory shared with the guest."""
+
     name: str = field(default_factory=str)
     virtiofs: FilesystemVirtiofs = field(default_factory=FilesystemVirtiofs)

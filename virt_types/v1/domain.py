@@ -17,6 +17,8 @@ from virt_types.v1.memory import Memory, ResourceRequirements
 
 
 class DomainSpec(Base, kw_only=True):
+    """The virtual hardware of a guest."""
+
     chassis: Chassis | None = None
     clock: Clock | None = None
     cpu: CPU | None = None

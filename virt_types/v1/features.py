@@ -11,40 +11,56 @@ from virt_types.meta import Base, Int32, Int64
 
 
 class FeatureState(Base, kw_only=True):
+    """A feature that is on, unless enabled is false."""
+
     enabled: bool | None = None
 
 
 class FeatureAPIC(Base, kw_only=True):
+    """The interrupt controller."""
+
     enabled: bool | None = None
     end_of_interrupt: bool | None = None
 
 
 class FeatureKVM(Base, kw_only=True):
+    """What of KVM the guest sees."""
+
     hidden: bool | None = None
 
 
 class FeatureSpinlocks(Base, kw_only=True):
+    """How often a spin lock is tried before the hypervisor is told."""
+
     enabled: bool | None = None
     spinlocks: Int64 | None = None
 
 
 class FeatureVendorID(Base, kw_only=True):
+    """The hypervisor's name as the guest sees it."""
+
     enabled: bool | None = None
     vendorid: str | None = None
 
 
 class TLBFlush(Base, kw_only=True):
+    """TLB flushes by the hypervisor."""
+
     direct: FeatureState | None = None
     enabled: bool | None = None
     extended: FeatureState | None = None
 
 
 class SyNICTimer(Base, kw_only=True):
+    """Synthetic timers."""
+
     direct: FeatureState | None = None
     enabled: bool | None = None
 
 
 class FeatureHyperv(Base, kw_only=True):
+    """Interfaces of Hyper-V that make Windows faster."""
+
     evmcs: FeatureState | None = None
     frequencies: FeatureState | None = None
     ipi: FeatureState | None = None
@@ -62,10 +78,14 @@ class FeatureHyperv(Base, kw_only=True):
 
 
 class HyperVPassthrough(Base, kw_only=True):
+    """Every Hyper-V interface the node has."""
+
     enabled: bool | None = None
 
 
 class Features(Base, kw_only=True):
+    """Hypervisor features the guest gets."""
+
     acpi: FeatureState = field(default_factory=FeatureState)
     apic: FeatureAPIC | None = None
     hyperv: FeatureHyperv | None = None
@@ -76,30 +96,42 @@ class Features(Base, kw_only=True):
 
 
 class HPETTimer(Base, kw_only=True):
+    """High precision event timer."""
+
     present: bool | None = None
     tick_policy: str | None = None
 
 
 class HypervTimer(Base, kw_only=True):
+    """Hyper-V's reference time."""
+
     present: bool | None = None
 
 
 class KVMTimer(Base, kw_only=True):
+    """KVM's paravirtual clock."""
+
     present: bool | None = None
 
 
 class PITTimer(Base, kw_only=True):
+    """The old programmable interval timer."""
+
     present: bool | None = None
     tick_policy: str | None = None
 
 
 class RTCTimer(Base, kw_only=True):
+    """The real-time clock."""
+
     present: bool | None = None
     tick_policy: str | None = None
     track: str | None = None
 
 
 class Timer(Base, kw_only=True):
+    """Timers the guest has."""
+
     hpet: HPETTimer | None = None
     hyperv: HypervTimer | None = None
     kvm: KVMTimer | None = None
@@ -108,10 +140,14 @@ class Timer(Base, kw_only=True):
 
 
 class ClockOffsetUTC(Base, kw_only=True):
+    """Seconds the clock is ahead of UTC."""
+
     offset_seconds: Int32 | None = None
 
 
 class Clock(Base, kw_only=True):
+    """The guest's clock and its timers."""
+
     timer: Timer | None = None
     timezone: str | None = None
     utc: ClockOffsetUTC | None = None

@@ -11,25 +11,35 @@ from virt_types.meta import Base
 
 
 class ACPI(Base, kw_only=True):
+    """ACPI tables from volumes, for Windows licences."""
+
     msdm_name_ref: str | None = None
     slic_name_ref: str | None = None
 
 
 class BIOS(Base, kw_only=True):
+    """Boots with BIOS."""
+
     use_serial: bool | None = None
 
 
 class EFI(Base, kw_only=True):
+    """Boots with UEFI."""
+
     persistent: bool | None = None
     secure_boot: bool | None = None
 
 
 class Bootloader(Base, kw_only=True):
+    """BIOS (default) or EFI."""
+
     bios: BIOS | None = None
     efi: EFI | None = None
 
 
 class KernelBootContainer(Base, kw_only=True):
+    """The image that holds kernel and initial RAM disk."""
+
     image: str = field(default_factory=str)
     image_pull_policy: str | None = None
     image_pull_secret: str | None = None
@@ -38,11 +48,15 @@ class KernelBootContainer(Base, kw_only=True):
 
 
 class KernelBoot(Base, kw_only=True):
+    """Boots a kernel from a container image instead of from a disk."""
+
     container: KernelBootContainer | None = None
     kernel_args: str | None = None
 
 
 class Firmware(Base, kw_only=True):
+    """What runs before the guest, and the identity it shows."""
+
     acpi: ACPI | None = None
     bootloader: Bootloader | None = None
     kernel_boot: KernelBoot | None = None
@@ -51,10 +65,14 @@ class Firmware(Base, kw_only=True):
 
 
 class Machine(Base, kw_only=True):
+    """The machine type."""
+
     type: str | None = None
 
 
 class Chassis(Base, kw_only=True):
+    """SMBIOS chassis information."""
+
     asset: str | None = None
     manufacturer: str | None = None
     serial: str | None = None
@@ -63,14 +81,18 @@ class Chassis(Base, kw_only=True):
 
 
 class SEVAttestation(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """Waits for the owner's approval before the guest runs."""
 
 
 class SEVPolicy(Base, kw_only=True):
+    """What SEV demands."""
+
     encrypted_state: bool | None = None
 
 
 class SEV(Base, kw_only=True):
+    """AMD SEV."""
+
     attestation: SEVAttestation | None = None
     dh_cert: str | None = None
     policy: SEVPolicy | None = None
@@ -78,14 +100,16 @@ class SEV(Base, kw_only=True):
 
 
 class SEVSNP(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """AMD SEV-SNP."""
 
 
 class TDX(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """Intel TDX."""
 
 
 class LaunchSecurity(Base, kw_only=True):
+    """Encrypts the guest's memory."""
+
     sev: SEV | None = None
     snp: SEVSNP | None = None
     tdx: TDX | None = None

@@ -19,6 +19,8 @@ from virt_types.v1.volumes import UtilityVolume, Volume
 
 
 class VirtualMachineInstanceSpec(Base, kw_only=True):
+    """A guest: its domain, volumes, networks, and where it may run."""
+
     access_credentials: list[AccessCredential] = field(default_factory=list)
     affinity: Affinity | None = None
     architecture: str | None = None
@@ -45,11 +47,15 @@ class VirtualMachineInstanceSpec(Base, kw_only=True):
 
 
 class VirtualMachineInstanceTemplateSpec(Base, kw_only=True):
+    """Labels, annotations and spec of the instances to make."""
+
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
     spec: VirtualMachineInstanceSpec = field(default_factory=VirtualMachineInstanceSpec)
 
 
 class VirtualMachineInstance(Base, kw_only=True):
+    """One guest that runs, will run or has run."""
+
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)

@@ -20,6 +20,8 @@ class DataVolumeTemplateDummyStatus(Base, kw_only=True):
 
 
 class DataVolumeTemplateSpec(Base, kw_only=True):
+    """A DataVolume to create together with the machine."""
+
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
@@ -28,6 +30,8 @@ class DataVolumeTemplateSpec(Base, kw_only=True):
 
 
 class InstancetypeMatcher(Base, kw_only=True):
+    """Names an instancetype, or a volume to infer it from."""
+
     kind: str | None = None
     name: str | None = None
     infer_from_volume: str | None = None
@@ -36,6 +40,8 @@ class InstancetypeMatcher(Base, kw_only=True):
 
 
 class PreferenceMatcher(Base, kw_only=True):
+    """Names a preference, or a volume to infer it from."""
+
     kind: str | None = None
     name: str | None = None
     infer_from_volume: str | None = None
@@ -44,10 +50,14 @@ class PreferenceMatcher(Base, kw_only=True):
 
 
 class ControllerRevisionRef(Base, kw_only=True):
+    """The stored copy that is used though the original may have changed."""
+
     name: str | None = None
 
 
 class InstancetypeStatusRef(Base, kw_only=True):
+    """The instancetype or preference in use."""
+
     kind: str | None = None
     name: str | None = None
     controller_revision_ref: ControllerRevisionRef | None = None
@@ -56,6 +66,8 @@ class InstancetypeStatusRef(Base, kw_only=True):
 
 
 class VirtualMachineCondition(Base, kw_only=True):
+    """One aspect of a machine's state: True, False or Unknown, and why."""
+
     status: str = field(default_factory=str)
     last_probe_time: Time | None = None
     last_transition_time: Time | None = None
@@ -65,6 +77,8 @@ class VirtualMachineCondition(Base, kw_only=True):
 
 
 class VirtualMachineMemoryDumpRequest(Base, kw_only=True):
+    """A memory dump that was asked for, and how far it is."""
+
     claim_name: str = field(default_factory=str)
     end_timestamp: Time | None = None
     file_name: str | None = None
@@ -75,37 +89,51 @@ class VirtualMachineMemoryDumpRequest(Base, kw_only=True):
 
 
 class VirtualMachineStartFailure(Base, kw_only=True):
+    """Counts failed starts; the wait before the next try grows with them."""
+
     consecutive_fail_count: Int32 | None = None
     last_failed_vmi_uid: str | None = field(default=None, name="lastFailedVMIUID")
     retry_after_timestamp: Time | None = None
 
 
 class VirtualMachineStateChangeRequest(Base, kw_only=True):
+    """A start or stop that was asked for."""
+
     action: str = field(default_factory=str)
     data: dict[str, str] = field(default_factory=dict)
     uid: str | None = None
 
 
 class VirtualMachineVolumeRequest(Base, kw_only=True):
+    """A disk that was asked to be plugged in or pulled out."""
+
     add_volume_options: AddVolumeOptions | None = None
     remove_volume_options: RemoveVolumeOptions | None = None
 
 
 class VolumeMigrationState(Base, kw_only=True):
+    """Volumes on their way to new storage."""
+
     migrated_volumes: list[StorageMigratedVolumeInfo] = field(default_factory=list)
 
 
 class VolumeSnapshotStatus(Base, kw_only=True):
+    """Whether a volume can be snapshotted, and why not."""
+
     name: str = field(default_factory=str)
     enabled: bool = field(default_factory=bool)
     reason: str | None = None
 
 
 class VolumeUpdateState(Base, kw_only=True):
+    """How far a change of volumes is."""
+
     volume_migration_state: VolumeMigrationState | None = None
 
 
 class VirtualMachineSpec(Base, kw_only=True):
+    """What a machine is and when it runs."""
+
     data_volume_templates: list[DataVolumeTemplateSpec] = field(default_factory=list)
     instancetype: InstancetypeMatcher | None = None
     preference: PreferenceMatcher | None = None
@@ -116,6 +144,8 @@ class VirtualMachineSpec(Base, kw_only=True):
 
 
 class VirtualMachineStatus(Base, kw_only=True):
+    """What is observed about a machine."""
+
     changed_block_tracking: ChangedBlockTrackingStatus | None = None
     conditions: list[VirtualMachineCondition] = field(default_factory=list)
     created: bool | None = None
@@ -137,6 +167,8 @@ class VirtualMachineStatus(Base, kw_only=True):
 
 
 class VirtualMachine(Base, kw_only=True):
+    """A virtual machine that is kept: its definition, whether it shall run, and what became of it."""
+
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)

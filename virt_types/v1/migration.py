@@ -11,6 +11,8 @@ from virt_types.meta import Base, Int32, Int64, Quantity, Time
 
 
 class DowntimeTuningOptions(Base, kw_only=True):
+    """How the allowed downtime grows during a migration."""
+
     cooldown_seconds: Int32 | None = None
     initial_ms: Int64 | None = None
     start_after_iteration: Int64 | None = None
@@ -18,6 +20,8 @@ class DowntimeTuningOptions(Base, kw_only=True):
 
 
 class StallDetectorOptions(Base, kw_only=True):
+    """When a migration counts as stalled."""
+
     completion_timeout_factor: Quantity | None = None
     ewma_alpha: Quantity | None = None
     patience_window_decay_factor: Quantity | None = None
@@ -29,12 +33,16 @@ class StallDetectorOptions(Base, kw_only=True):
 
 
 class ExperimentalMigrationOptions(Base, kw_only=True):
+    """Migration options that may change."""
+
     compression: str | None = None
     downtime_tuning: DowntimeTuningOptions | None = None
     stall_detector: StallDetectorOptions | None = None
 
 
 class VMIMConfigurationOptions(Base, kw_only=True):
+    """The limits a migration ran under."""
+
     allow_auto_converge: bool | None = None
     allow_post_copy: bool | None = None
     allow_workload_disruption: bool | None = None
@@ -54,6 +62,8 @@ class VMIMConfigurationOptions(Base, kw_only=True):
 
 
 class PersistentVolumeClaimInfo(Base, kw_only=True):
+    """What is known about the claim behind a volume."""
+
     access_modes: list[str] = field(default_factory=list)
     capacity: dict[str, Quantity] = field(default_factory=dict)
     claim_name: str | None = None
@@ -64,12 +74,16 @@ class PersistentVolumeClaimInfo(Base, kw_only=True):
 
 
 class StorageMigratedVolumeInfo(Base, kw_only=True):
+    """A volume that moves from one claim to another."""
+
     destination_pvc_info: PersistentVolumeClaimInfo | None = field(default=None, name="destinationPVCInfo")
     source_pvc_info: PersistentVolumeClaimInfo | None = field(default=None, name="sourcePVCInfo")
     volume_name: str = field(default_factory=str)
 
 
 class VirtualMachineInstanceMigrationSourceState(Base, kw_only=True):
+    """A migration seen from the node it leaves."""
+
     domain_name: str | None = None
     domain_namespace: str | None = None
     migration_uid: str | None = field(default=None, name="migrationUID")
@@ -83,6 +97,8 @@ class VirtualMachineInstanceMigrationSourceState(Base, kw_only=True):
 
 
 class VirtualMachineInstanceMigrationTargetState(Base, kw_only=True):
+    """A migration seen from the node it goes to."""
+
     attachment_pod_uid: str | None = field(default=None, name="attachmentPodUID")
     cpu_set: list[Int32] = field(default_factory=list)
     direct_migration_node_ports: dict[str, Int32] = field(default_factory=dict)
@@ -102,6 +118,8 @@ class VirtualMachineInstanceMigrationTargetState(Base, kw_only=True):
 
 
 class VirtualMachineInstanceMigrationState(Base, kw_only=True):
+    """The current or last live migration."""
+
     abort_requested: bool | None = None
     abort_status: str | None = None
     completed: bool | None = None

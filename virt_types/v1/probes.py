@@ -10,10 +10,12 @@ from virt_types.meta import Base, Int32
 
 
 class GuestAgentPing(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """Asks whether the guest agent answers."""
 
 
 class Probe(Base, kw_only=True):
+    """A question that is asked again and again to see whether the guest is well."""
+
     exec: ExecAction | None = None
     failure_threshold: Int32 | None = None
     guest_agent_ping: GuestAgentPing | None = None

@@ -12,6 +12,8 @@ from virt_types.v1.instance import VirtualMachineInstanceTemplateSpec
 
 
 class VirtualMachineInstanceReplicaSetCondition(Base, kw_only=True):
+    """One aspect of a replica set's state."""
+
     status: str = field(default_factory=str)
     last_probe_time: Time | None = None
     last_transition_time: Time | None = None
@@ -21,6 +23,8 @@ class VirtualMachineInstanceReplicaSetCondition(Base, kw_only=True):
 
 
 class VirtualMachineInstanceReplicaSetSpec(Base, kw_only=True):
+    """How many guests, and what they look like."""
+
     paused: bool | None = None
     replicas: Int32 | None = None
     selector: LabelSelector = field(default_factory=LabelSelector)
@@ -28,6 +32,8 @@ class VirtualMachineInstanceReplicaSetSpec(Base, kw_only=True):
 
 
 class VirtualMachineInstanceReplicaSetStatus(Base, kw_only=True):
+    """How many guests there are."""
+
     conditions: list[VirtualMachineInstanceReplicaSetCondition] = field(default_factory=list)
     label_selector: str | None = None
     ready_replicas: Int32 | None = None
@@ -35,6 +41,8 @@ class VirtualMachineInstanceReplicaSetStatus(Base, kw_only=True):
 
 
 class VirtualMachineInstanceReplicaSet(Base, kw_only=True):
+    """A number of interchangeable guests."""
+
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)

@@ -19,6 +19,8 @@ from virt_types.v1.migration import (
 
 
 class VirtualMachineInstanceCondition(Base, kw_only=True):
+    """One aspect of a guest's state: True, False or Unknown, and why."""
+
     status: str = field(default_factory=str)
     last_probe_time: Time | None = None
     last_transition_time: Time | None = None
@@ -28,6 +30,8 @@ class VirtualMachineInstanceCondition(Base, kw_only=True):
 
 
 class VirtualMachineInstanceGuestOSInfo(Base, kw_only=True):
+    """The operating system, as the guest agent tells it."""
+
     name: str | None = None
     id: str | None = None
     kernel_release: str | None = None
@@ -39,6 +43,8 @@ class VirtualMachineInstanceGuestOSInfo(Base, kw_only=True):
 
 
 class VirtualMachineInstanceNetworkInterface(Base, kw_only=True):
+    """An interface as the guest or the host sees it."""
+
     name: str | None = None
     info_source: str | None = None
     interface_name: str | None = None
@@ -51,32 +57,46 @@ class VirtualMachineInstanceNetworkInterface(Base, kw_only=True):
 
 
 class VirtualMachineInstancePhaseTransitionTimestamp(Base, kw_only=True):
+    """When a phase was entered."""
+
     phase: str | None = None
     phase_transition_timestamp: Time | None = None
 
 
 class InitrdInfo(Base, kw_only=True):
+    """The initial RAM disk in use."""
+
     checksum: Int64 | None = None
 
 
 class KernelInfo(Base, kw_only=True):
+    """The kernel in use."""
+
     checksum: Int64 | None = None
 
 
 class KernelBootStatus(Base, kw_only=True):
+    """The kernel and initial RAM disk in use."""
+
     initrd_info: InitrdInfo | None = None
     kernel_info: KernelInfo | None = None
 
 
 class TopologyHints(Base, kw_only=True):
+    """What the node's hardware asks for, such as the TSC frequency."""
+
     tsc_frequency: Int64 | None = None
 
 
 class VirtualMachineInstanceBackupVolumeInfo(Base, kw_only=True):
+    """One volume of a backup."""
+
     volume_name: str = field(default_factory=str)
 
 
 class VirtualMachineInstanceBackupStatus(Base, kw_only=True):
+    """The current or last backup."""
+
     backup_msg: str | None = None
     backup_name: str | None = None
     checkpoint_name: str | None = None
@@ -89,15 +109,21 @@ class VirtualMachineInstanceBackupStatus(Base, kw_only=True):
 
 
 class ChangedBlockTrackingStatus(Base, kw_only=True):
+    """Whether changed blocks are tracked for backups."""
+
     backup_status: VirtualMachineInstanceBackupStatus | None = None
     state: str = field(default_factory=str)
 
 
 class ContainerDiskInfo(Base, kw_only=True):
+    """The container disk in use."""
+
     checksum: Int64 | None = None
 
 
 class DomainMemoryDumpInfo(Base, kw_only=True):
+    """The last memory dump."""
+
     claim_name: str | None = None
     end_timestamp: Time | None = None
     start_timestamp: Time | None = None
@@ -105,11 +131,15 @@ class DomainMemoryDumpInfo(Base, kw_only=True):
 
 
 class HotplugVolumeStatus(Base, kw_only=True):
+    """The pod that holds a plugged-in volume."""
+
     attach_pod_name: str | None = None
     attach_pod_uid: str | None = field(default=None, name="attachPodUID")
 
 
 class VolumeStatus(Base, kw_only=True):
+    """A volume of a running guest: its device name and, when plugged in, how far it is."""
+
     name: str = field(default_factory=str)
     container_disk_volume: ContainerDiskInfo | None = None
     hotplug_volume: HotplugVolumeStatus | None = None
@@ -123,6 +153,8 @@ class VolumeStatus(Base, kw_only=True):
 
 
 class VirtualMachineInstanceStatus(Base, kw_only=True):
+    """What is observed about a guest."""
+
     vsock_cid: Int64 | None = field(default=None, name="VSOCKCID")
     active_pods: dict[str, str] = field(default_factory=dict)
     changed_block_tracking: ChangedBlockTrackingStatus | None = None

@@ -13,6 +13,8 @@ from virt_types.v1.disks import Disk
 
 
 class CloudInitNoCloudSource(Base, kw_only=True):
+    """A cloud-init disk, found by its label cidata."""
+
     network_data: str | None = None
     network_data_base64: str | None = None
     network_data_secret_ref: LocalObjectReference | None = None
@@ -22,6 +24,8 @@ class CloudInitNoCloudSource(Base, kw_only=True):
 
 
 class CloudInitConfigDriveSource(Base, kw_only=True):
+    """A cloud-init disk in OpenStack's form, label config-2."""
+
     network_data: str | None = None
     network_data_base64: str | None = None
     network_data_secret_ref: LocalObjectReference | None = None
@@ -31,12 +35,16 @@ class CloudInitConfigDriveSource(Base, kw_only=True):
 
 
 class ConfigMapVolumeSource(Base, kw_only=True):
+    """A ConfigMap's keys as files on a disk."""
+
     name: str | None = None
     optional: bool | None = None
     volume_label: str | None = None
 
 
 class ContainerDiskSource(Base, kw_only=True):
+    """A disk from a container image; changes are lost at the end."""
+
     image: str = field(default_factory=str)
     image_pull_policy: str | None = None
     image_pull_secret: str | None = None
@@ -44,33 +52,45 @@ class ContainerDiskSource(Base, kw_only=True):
 
 
 class ContainerPathVolumeSource(Base, kw_only=True):
+    """A directory of the launcher, read-only."""
+
     path: str = field(default_factory=str)
     read_only: bool | None = None
 
 
 class DataVolumeSource(Base, kw_only=True):
+    """A DataVolume; within one, where its bytes come from."""
+
     name: str = field(default_factory=str)
     hotpluggable: bool | None = None
 
 
 class DownwardAPIVolumeSource(Base, kw_only=True):
+    """Fields of the object as files on a disk."""
+
     fields: list[DownwardAPIVolumeFile] = field(default_factory=list)
     volume_label: str | None = None
 
 
 class DownwardMetricsVolumeSource(Base, kw_only=True):
-    """An empty object: being there is what it says."""
+    """Metrics of the node, as a small disk."""
 
 
 class EmptyDiskSource(Base, kw_only=True):
+    """A new, empty disk; gone at the end."""
+
     capacity: Quantity
 
 
 class EphemeralVolumeSource(Base, kw_only=True):
+    """A claim's disk, read-only, with changes that are lost at the end."""
+
     persistent_volume_claim: ClaimVolumeSource | None = None
 
 
 class HostDisk(Base, kw_only=True):
+    """A disk image on the node."""
+
     capacity: Quantity | None = None
     path: str = field(default_factory=str)
     shared: bool | None = None
@@ -78,33 +98,45 @@ class HostDisk(Base, kw_only=True):
 
 
 class MemoryDumpVolumeSource(Base, kw_only=True):
+    """A claim that takes memory dumps."""
+
     claim_name: str = field(default_factory=str)
     hotpluggable: bool | None = None
     read_only: bool | None = None
 
 
 class PersistentVolumeClaimVolumeSource(Base, kw_only=True):
+    """A PersistentVolumeClaim."""
+
     claim_name: str = field(default_factory=str)
     hotpluggable: bool | None = None
     read_only: bool | None = None
 
 
 class SecretVolumeSource(Base, kw_only=True):
+    """A Secret's keys as files on a disk."""
+
     optional: bool | None = None
     secret_name: str | None = None
     volume_label: str | None = None
 
 
 class ServiceAccountVolumeSource(Base, kw_only=True):
+    """A service account's token as a file on a disk."""
+
     service_account_name: str | None = None
 
 
 class SysprepSource(Base, kw_only=True):
+    """Windows answer files from a ConfigMap or Secret."""
+
     config_map: LocalObjectReference | None = None
     secret: LocalObjectReference | None = None
 
 
 class Volume(Base, kw_only=True):
+    """Where a disk's bytes come from: exactly one source."""
+
     name: str = field(default_factory=str)
     cloud_init_config_drive: CloudInitConfigDriveSource | None = None
     cloud_init_no_cloud: CloudInitNoCloudSource | None = None
@@ -125,6 +157,8 @@ class Volume(Base, kw_only=True):
 
 
 class UtilityVolume(Base, kw_only=True):
+    """A claim for the launcher's own use."""
+
     name: str = field(default_factory=str)
     claim_name: str = field(default_factory=str)
     read_only: bool | None = None
@@ -132,11 +166,15 @@ class UtilityVolume(Base, kw_only=True):
 
 
 class HotplugVolumeSource(Base, kw_only=True):
+    """A volume to plug in."""
+
     data_volume: DataVolumeSource | None = None
     persistent_volume_claim: PersistentVolumeClaimVolumeSource | None = None
 
 
 class AddVolumeOptions(Base, kw_only=True):
+    """A disk to plug in."""
+
     name: str = field(default_factory=str)
     disk: Disk = field(default_factory=Disk)
     dry_run: list[str] = field(default_factory=list)
@@ -144,5 +182,7 @@ class AddVolumeOptions(Base, kw_only=True):
 
 
 class RemoveVolumeOptions(Base, kw_only=True):
+    """A disk to pull out."""
+
     name: str = field(default_factory=str)
     dry_run: list[str] = field(default_factory=list)
