@@ -40,7 +40,7 @@ class Host(NamedTuple):
 
 
 class DiskSource(NamedTuple):
-    """Where a volume's bytes are. The format is always explicit, also that of the backing file; libvirt probes nothing."""
+    """Where a volume's bytes are. The format is always explicit, a backing file's too: libvirt probes nothing."""
 
     path: str
     format: DiskFormat = "raw"

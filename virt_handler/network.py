@@ -1,8 +1,9 @@
 """How a guest's interfaces are connected: to our own NAT network with a reserved address, or by QEMU's user mode.
 
 For `qemu:///system` the address is reserved before the guest boots, so it is known at once and stays the guest's as
-long as it lives. Bridge and masquerade bindings both get it: one machine has no pod network to tell them apart. A session
-daemon can't make networks: its guests reach out, but nothing reaches them, and an event says so. Used by `launch`.
+long as it lives. Bridge and masquerade bindings both get it: one machine has no pod network to tell them apart. A
+session daemon can't make networks: its guests reach out, but nothing reaches them, and an event says so. Used by
+`launch`.
 """
 
 from __future__ import annotations
