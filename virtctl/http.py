@@ -216,6 +216,6 @@ def _hint(code: int, status: Json) -> str:
     kind = details.get("kind") if isinstance(details, dict) else ""
     if code == 401:
         return "The server does not know these credentials; check the user of this kubeconfig context."
-    if code == 404 and kind in (VIRTUAL_MACHINES, INSTANCES):
+    if code == 404 and str(kind).startswith(VIRTUAL_MACHINES[:-1]):
         return "`virtctl list` shows what there is; -n chooses the namespace, -A shows all."
     return ""

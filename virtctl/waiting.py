@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from virtctl.lifecycle import Verb
 
 WATCH_SECONDS = 300
+_EXPLAINING = ("Ready", "PodScheduled", "Synchronized")
 
 
 class Goal(NamedTuple):
@@ -108,19 +109,18 @@ def explain(obj: Json | None) -> str:
         return "not there"
     status = obj.get("status") or {}
     word = printable_status(obj) or status.get("phase") or "without a status yet"
-    reason = _trouble(status.get("conditions") or [])
+    reason = _trouble(status.get("conditions") or [], stopped=word == "Stopped")
     return f"{word} ({reason})" if reason else str(word)
 
 
-def _trouble(conditions: list[Json]) -> str:
-    """The condition that explains most: a Failure, else one that is not True and has a message."""
+def _trouble(conditions: list[Json], *, stopped: bool) -> str:
+    """The condition that explains most: a Failure, else one that is not True and has a message.
+
+    A stopped machine is not ready, and nobody wonders why.
+    """
     failed = [c for c in conditions if c.get("type") == "Failure" and c.get("status") == "True"]
-    unready = [
-        c
-        for c in conditions
-        if c.get("status") == "False" and c.get("type") in ("Ready", "PodScheduled", "Synchronized")
-    ]
-    for condition in (*failed, *unready):
+    unready = [c for c in conditions if c.get("status") == "False" and c.get("type") in _EXPLAINING]
+    for condition in (*failed, *([] if stopped else unready)):
         text = ": ".join(str(condition[k]) for k in ("reason", "message") if condition.get(k))
         if text:
             return f"{condition['type']}: {text}"
@@ -162,8 +162,10 @@ class Progress:
 
             from virtctl.text import printable
 
-            line = f"{printable(text)} {time.monotonic() - self._started:.0f}s"
-            sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+            elapsed = f" {time.monotonic() - self._started:.0f}s"
+            room = shutil.get_terminal_size().columns - len(elapsed) - 1
+            line = printable(text).replace("\n", " ")
+            sys.stderr.write(f"\r\x1b[K{line if len(line) <= room else line[: room - 1] + '…'}{elapsed}")
             sys.stderr.flush()
 
     def clear(self) -> None:

@@ -23,6 +23,7 @@ from virt_local.apiserver.status import unavailable
 CONNECT_TIMEOUT = 5.0  # seconds
 MAX_MESSAGE = 4 * 1024 * 1024  # bytes of one websocket message
 _PIECE = 64 * 1024
+_HANDSHAKE = ("Connection", "Upgrade", "Sec-WebSocket-Version", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol")
 # Headers of one connection only (RFC 9110 7.6.1), and those aiohttp sets itself.
 _HOP = frozenset(
     ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
@@ -97,7 +98,8 @@ class SubresourceBackend:
                 url, protocols=offered, headers=headers, max_msg_size=MAX_MESSAGE, autoping=False, compress=0
             )
         except aiohttp.WSServerHandshakeError:
-            # virt_api said no before the upgrade: its own words, asked for once more without one.
+            # virt_api said no before the upgrade. aiohttp drops its words; ask once more in a way that keeps them.
+            headers.update({name: request.headers[name] for name in _HANDSHAKE if name in request.headers})
             return await self._plain(request, headers)
         async with upstream:
             chosen = [upstream.protocol] if upstream.protocol else []
