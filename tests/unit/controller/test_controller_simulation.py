@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
-import looptime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.fake_kube import FakeKube, Faults, Request, loop_clock
 from support.fake_node import FakeNode, add_node
+from support.simulated import simulate
 
 from virt_controller.app import Options, run
 from virt_kube.api import Conflict, Invalid, Json, NotFound
@@ -26,14 +25,6 @@ from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 NAMES = ("a", "b")
 STRATEGIES = ("Always", "Halted", "Manual", "RerunOnFailure", "Once")
 LONGER_THAN_ANY_BACKOFF = 3000.0
-
-
-def simulate(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    loop = looptime.new_event_loop(start=0)
-    try:
-        loop.run_until_complete(scenario())
-    finally:
-        loop.close()
 
 
 class User:
