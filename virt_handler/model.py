@@ -48,7 +48,7 @@ class DiskSource(NamedTuple):
     readonly: bool = False
     backing: DiskSource | None = None
     discard: bool = True
-    direct_io: bool = False  # O_DIRECT was tried on the source and its backing file and worked
+    direct_io: bool | None = None  # whether O_DIRECT works on the source and its backing file; None: not tried
     preallocated: bool = False
     block_sizes: tuple[int, int, int] | None = None  # logical, physical, discard granularity; None: not asked
 

@@ -58,16 +58,27 @@ def render_command(
     """Print the libvirt domain XML of VM and VMI manifests, without touching libvirt."""
     failed = False
     for source in files:
-        for result in render_manifest(_read(source), source, kvm=kvm, validate=not skip_validation):
-            if result.error is None:
-                _write(result, output)
-                continue
-            failed = True
-            typer.echo(f"error: {result.error.message}", err=True)
-            if result.error.hint:
-                typer.echo(result.error.hint, err=True)
+        for result in _results(source, kvm=kvm, validate=not skip_validation):
+            failed |= result.error is not None
+            _show(result, output)
     if failed:
         raise typer.Exit(1)
+
+
+def _results(source: str, *, kvm: bool, validate: bool) -> Iterator[Rendered]:
+    try:
+        yield from render_manifest(_read(source), "stdin" if source == "-" else source, kvm=kvm, validate=validate)
+    except VirtError as error:
+        yield Rendered("", "", error)
+
+
+def _show(result: Rendered, folder: Path | None) -> None:
+    if result.error is None:
+        _write(result, folder)
+        return
+    typer.echo(f"error: {result.error.message}", err=True)
+    if result.error.hint:
+        typer.echo(result.error.hint, err=True)
 
 
 def render_manifest(text: bytes, source: str, *, kvm: bool = False, validate: bool = True) -> Iterator[Rendered]:

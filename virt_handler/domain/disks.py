@@ -138,21 +138,20 @@ def _disk(guest: Guest, traits: Traits, threads: Threads, it: Attachment, target
 def _cache(it: Attachment) -> str:
     """Without O_DIRECT the page cache is used, but written through: a host crash loses nothing the guest was told."""
     spec, source = it.spec, it.source
-    direct = source is None or source.direct_io
     if spec.shareable and it.device == "disk":
         if spec.cache not in (None, "", "none"):
             raise RenderError(
                 f"{it.field}.cache {spec.cache!r}: a shareable disk needs cache none", hint="set cache: none"
             )
         return "none"
-    if spec.cache == "none" and not direct:
+    if spec.cache == "none" and source is not None and source.direct_io is False:
         raise RenderError(
             f"{it.field}.cache none: the storage of volume {spec.name!r} does not support O_DIRECT",
             hint="use cache: writethrough",
         )
-    if spec.cache or source is None:
+    if spec.cache or source is None or source.direct_io is None:
         return spec.cache or ""
-    return "none" if direct else "writethrough"
+    return "none" if source.direct_io else "writethrough"
 
 
 def _io(it: Attachment) -> str:

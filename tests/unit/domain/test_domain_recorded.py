@@ -1,0 +1,71 @@
+"""Our domains beside those KubeVirt's converter made of the same instances (recorded in ../shared/data/domainxml)."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from domain_guests import parsed
+
+from virt_handler.domain import preview, render
+from virt_handler.errors import RenderError
+from virt_types import codec
+from virt_types.v1 import VirtualMachineInstance
+
+SHARED = Path(__file__).resolve().parents[4] / "shared"
+DATA = SHARED / "data" / "domainxml"
+COMPARE = SHARED / "tools" / "compare_domain.py"
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the recorded domains are not beside this checkout")
+
+# (case, section): why we differ, and on purpose.
+DIFFERENT = {
+    ("clock-timers-only", "clock"): "libvirt's schema wants an offset: ours says the default, utc",
+    ("clock-tsc-hint", "clock"): "libvirt's schema wants an offset: ours says the default, utc",
+    ("cpu-features-policies", "cpu"): "libvirt's schema wants a policy: ours says the default, require",
+    ("disk-cdrom-usb", "controllers"): "a CD-ROM on USB needs a USB controller; libvirt refuses KubeVirt's domain",
+    ("net-no-binding", "interfaces"): "admission refuses it; KubeVirt writes an interface without a type",
+    ("net-slirp-removed", "interfaces"): "admission refuses it; KubeVirt writes an interface without a type",
+    ("video-type-empty", "video"): "no type means the default video device; libvirt refuses an empty one",
+}
+# KubeVirt's launcher crashes; an empty object means enabled, as its documentation says.
+ACCEPTED = {"hyperv-passthrough-nil"}
+CASES = sorted(path.stem for path in (DATA / "xml").glob("*.xml"))
+ERRORS = sorted(path.stem for path in (DATA / "error").glob("*.error"))
+
+
+@pytest.fixture(scope="module")
+def compare() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("compare_domain", COMPARE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rendered(case: str) -> str:
+    obj = yaml.load((DATA / "defaulted" / f"{case}.yaml").read_text(), yaml.CSafeLoader)
+    return render(preview(codec.from_builtins(obj, VirtualMachineInstance)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_means_what_kubevirts_domain_means(case: str, compare: ModuleType) -> None:
+    expected = compare.parse(DATA / "xml" / f"{case}.xml")
+    actual = parsed(rendered(case))
+    found = {section for section, _, _ in compare.differences(expected, actual)}
+    assert found == {section for name, section in DIFFERENT if name == case}
+
+
+@pytest.mark.parametrize("case", [case for case in ERRORS if case not in ACCEPTED])
+def test_refuses_what_kubevirt_refuses_and_says_where(case: str) -> None:
+    with pytest.raises(RenderError) as caught:
+        rendered(case)
+    assert "spec." in caught.value.message or "PCI root bus" in caught.value.message
+
+
+@pytest.mark.parametrize("case", sorted(ACCEPTED))
+def test_renders_what_only_crashes_kubevirt(case: str) -> None:
+    assert '<hyperv mode="passthrough"/>' in rendered(case)

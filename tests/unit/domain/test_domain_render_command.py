@@ -1,0 +1,96 @@
+"""`virt-handler render` as its user meets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from domain_guests import GOLDEN, parsed
+from typer.testing import CliRunner
+
+from virt_handler.render import render_command
+
+CIRROS = str(GOLDEN / "cirros.yaml")
+NOCLOUD = str(GOLDEN / "nocloud.yaml")
+DOMAIN = "  domain: {memory: {guest: 64Mi}, devices: {%s}}"
+HEAD = "apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstance\nmetadata: {name: a}\nspec:\n"
+
+app = typer.Typer()
+app.command()(render_command)
+
+
+def run(*arguments: str, text: str = "") -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), input=text)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_prints_a_vms_domain_the_same_every_time() -> None:
+    first, second = run("-f", CIRROS), run("-f", CIRROS)
+    assert first == second
+    assert first[0] == 0
+    root = parsed(first[1])
+    assert (root.get("type"), root.findtext("name")) == ("qemu", "default_vm-cirros")
+    assert root.find("sysinfo/system/entry[@name='serial']") is not None
+
+
+def test_kvm() -> None:
+    assert '<domain type="kvm">' in run("-f", CIRROS, "--kvm")[1]
+
+
+def test_writes_a_file_per_guest(tmp_path: Path) -> None:
+    code, out, _ = run("-f", CIRROS, "-f", NOCLOUD, "-o", str(tmp_path / "new"))
+    assert (code, out) == (0, "")
+    assert sorted(path.name for path in tmp_path.rglob("*.xml")) == ["testvmi-nocloud.xml", "vm-cirros.xml"]
+
+
+def test_reads_standard_input_and_old_versions() -> None:
+    text = (HEAD + DOMAIN % "").replace("kubevirt.io/v1", "kubevirt.io/v1alpha3")
+    code, out, err = run("-f", "-", text=text)
+    assert code == 0
+    assert "<name>default_a</name>" in out
+    assert "kubevirt.io/v1alpha3 is kubevirt.io/v1 today" in err
+
+
+def test_one_bad_manifest_does_not_stop_the_next() -> None:
+    code, out, err = run("-f", "-", text=f"kind: Pod\napiVersion: v1\n---\n{HEAD}{DOMAIN % ''}")
+    assert code == 1
+    assert "<name>default_a</name>" in out
+    assert err.startswith("error: stdin:1: v1 'Pod' is nothing that becomes a domain")
+
+
+BAD = [
+    ("", "has no objects"),
+    ("a: [", "line 2"),
+    (HEAD + DOMAIN % "disks: 3", "spec.domain.devices.disks"),
+    (HEAD + DOMAIN % "disk: []", 'unknown field "spec.domain.devices.disk"'),
+    (HEAD + DOMAIN % "disks: [{name: x, disk: {}}]", "x"),
+    (HEAD.replace("name: a", "name: ../a") + DOMAIN % "", "without slashes, not '../a'"),
+    (HEAD + DOMAIN.replace("64Mi", "12Q") % "", "12Q"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD)
+def test_bad_input_is_one_paragraph_and_exit_code_1(text: str, message: str) -> None:
+    code, out, err = run("-f", "-", text=text)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: stdin")
+    assert message in err
+    assert "Traceback" not in err
+    assert "\n\n" not in err
+
+
+def test_a_missing_file() -> None:
+    code, _, err = run("-f", "/does/not/exist.yaml")
+    assert code == 1
+    assert "error: /does/not/exist.yaml: no such file or directory" in err
+
+
+def test_what_admission_would_refuse_renders_only_when_told_so() -> None:
+    text = (
+        HEAD + "  domain: {memory: {guest: 64Mi}, devices: {interfaces: [{name: n}]}}\n  networks: [{name: n, pod: {}}]"
+    )
+    refused, shown = run("-f", "-", text=text), run("-f", "-", "--skip-validation", text=text)
+    assert refused[0] == 1
+    assert "interface" in refused[2]
+    assert shown[0] == 0

@@ -1,0 +1,305 @@
+"""The rules of single sections, as tables: targets, threads, processors, memory, firmware, devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from domain_guests import NODE, guest_of, minimal, with_disks
+
+from virt_handler.domain import build, render
+from virt_handler.domain.disks import letter_number, letters
+from virt_handler.domain.layout import lay_out
+from virt_handler.domain.proof import prove
+from virt_handler.errors import RenderError
+from virt_handler.model import DiskSource, NicSource
+from virt_types.v1 import VolumeStatus
+
+
+def disk(name: str, bus: str = "virtio", device: str = "disk", **more: Any) -> dict[str, Any]:
+    return {"name": name, device: {"bus": bus}, **more}
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "a"), (25, "z"), (26, "aa"), (51, "az"), (52, "ba"), (702, "aaa")])
+def test_target_letters(number: int, name: str) -> None:
+    assert letters(number) == name
+    assert letter_number(f"sd{name}") == number
+
+
+def test_targets_are_counted_per_prefix() -> None:
+    disks = [disk("a"), disk("b", "sata"), disk("c", "scsi"), disk("d"), disk("e", "usb"), disk("f", "sata", "cdrom")]
+    assert [it.target for it in build(guest_of(with_disks(*disks))).disks] == ["vda", "sda", "sdb", "vdb", "sdc", "sdd"]
+
+
+def test_a_target_in_the_status_stays_with_its_volume() -> None:
+    guest = guest_of(with_disks(disk("a"), disk("b"), disk("c")))
+    guest.vmi.status.volume_status = [VolumeStatus(name="b", target="vda"), VolumeStatus(name="gone", target="vdb")]
+    assert [it.target for it in build(guest).disks] == ["vdc", "vda", "vdd"]
+
+
+def test_only_scsi_disks_have_a_drive_address() -> None:
+    disks = [disk("a", "sata"), disk("b", "scsi"), disk("c", "scsi", "cdrom"), disk("d", "scsi", "lun")]
+    assert [it.unit for it in build(guest_of(with_disks(*disks))).disks] == [None, 1, None, 3]
+
+
+CACHES = [
+    # asked, O_DIRECT works, cache, io
+    (None, True, "none", ""),
+    (None, None, "", ""),
+    ("none", None, "none", ""),
+    (None, False, "writethrough", ""),
+    ("writeback", True, "writeback", ""),
+    ("none", True, "none", ""),
+]
+
+
+@pytest.mark.parametrize(("asked", "direct", "cache", "io"), CACHES)
+def test_cache(asked: str | None, direct: bool | None, cache: str, io: str) -> None:
+    more = {"cache": asked} if asked else {}
+    guest = guest_of(with_disks(disk("a", **more)), disks={"a": DiskSource("/a", direct_io=direct)})
+    found = build(guest).disks[0]
+    assert (found.cache, found.io) == (cache, io)
+
+
+@pytest.mark.parametrize(
+    ("source", "io"),
+    [
+        (DiskSource("/dev/a", block=True, direct_io=True), "native"),
+        (DiskSource("/a", preallocated=True, direct_io=True), "native"),
+        (DiskSource("/a", preallocated=True), ""),
+        (DiskSource("/a", direct_io=True), ""),
+    ],
+)
+def test_native_io_only_where_it_never_blocks(source: DiskSource, io: str) -> None:
+    assert build(guest_of(with_disks(disk("a")), disks={"a": source})).disks[0].io == io
+
+
+def test_a_preallocated_image_is_not_discarded() -> None:
+    guest = guest_of(
+        with_disks(disk("a"), disk("b")), disks={"a": DiskSource("/a", preallocated=True), "b": DiskSource("/b")}
+    )
+    assert [it.discard for it in build(guest).disks] == [False, True]
+
+
+def test_serial_and_sharing_belong_to_disks_only() -> None:
+    disks = [disk(name, "scsi", device, serial="S", shareable=True) for name, device in (("a", "disk"), ("b", "cdrom"))]
+    guest = guest_of(with_disks(*disks), disks={name: DiskSource(f"/{name}", direct_io=True) for name in "ab"})
+    assert [(it.serial, it.shareable) for it in build(guest).disks] == [("S", True), ("", False)]
+
+
+THREADS = [
+    # policy, disks as (bus, dedicated), CPU request, total, thread of each disk
+    (None, [("virtio", False)], None, 0, [0]),
+    (None, [("virtio", True)], None, 1, [1]),
+    (None, [("virtio", True)] * 3, None, 4, [2, 3, 4]),
+    ("shared", [("virtio", False)] * 3, None, 1, [1, 1, 1]),
+    ("shared", [], None, 0, []),
+    ("auto", [("virtio", False)] * 3, None, 2, [1, 2, 1]),
+    ("auto", [("virtio", False)] * 3, 2, 3, [1, 2, 3]),
+    ("auto", [("virtio", True), ("sata", False), ("virtio", False)], None, 2, [2, 0, 1]),
+    ("auto", [("sata", True), ("virtio", False)], 2, 2, [0, 1]),
+]
+
+
+@pytest.mark.parametrize(("policy", "disks", "cpus", "total", "threads"), THREADS)
+def test_iothreads(
+    policy: str | None, disks: list[tuple[str, bool]], cpus: int | None, total: int, threads: list[int]
+) -> None:
+    domain: dict[str, Any] = {"ioThreadsPolicy": policy} if policy else {}
+    domain |= {"resources": {"requests": {"cpu": cpus}}} if cpus else {}
+    specs = [disk(f"d{n}", bus, dedicatedIOThread=own) for n, (bus, own) in enumerate(disks)]
+    context = build(guest_of(with_disks(*specs, **domain)))
+    assert context.iothreads == total
+    assert [it.iothread for it in context.disks] == threads
+
+
+def test_a_dedicated_scsi_disk_gives_its_controller_a_thread() -> None:
+    manifest = with_disks(disk("a"), disk("b", "scsi", dedicatedIOThread=True), cpu={"cores": 3})
+    scsi = next(it for it in build(guest_of(manifest)).controllers if it.type == "scsi")
+    assert (scsi.iothread, scsi.queues) == (1, 3)
+
+
+MODELS = [
+    # asked, accelerator, modes libvirt named, mode, model
+    ("host-model", "qemu", (), "host-model", ""),
+    ("host-passthrough", "kvm", (), "host-passthrough", ""),
+    ("host-passthrough", "qemu", (), "maximum", ""),
+    ("host-passthrough", "qemu", ("host-passthrough",), "host-passthrough", ""),
+    ("Haswell", "qemu", (), "custom", "Haswell"),
+]
+
+
+@pytest.mark.parametrize(("asked", "accelerator", "modes", "mode", "model"), MODELS)
+def test_cpu_model(asked: str, accelerator: str, modes: tuple[str, ...], mode: str, model: str) -> None:
+    host = NODE._replace(accelerator=accelerator, cpu_modes=frozenset(modes))
+    cpu = build(guest_of(minimal(cpu={"model": asked}), host=host)).cpu
+    assert (cpu.mode, cpu.model) == (mode, model)
+
+
+def test_a_named_model_goes_without_mpx_unless_asked() -> None:
+    plain = build(guest_of(minimal(cpu={"model": "Haswell"}))).cpu
+    asked = build(guest_of(minimal(cpu={"model": "Haswell", "features": [{"name": "mpx"}]}))).cpu
+    assert [(it.name, it.policy) for it in plain.features] == [("mpx", "disable")]
+    assert [(it.name, it.policy) for it in asked.features] == [("mpx", "require")]
+
+
+def test_the_first_socket_is_never_unplugged() -> None:
+    cpu = build(guest_of(minimal(cpu={"sockets": 2, "cores": 2, "threads": 1, "maxSockets": 3}))).cpu
+    assert cpu.vcpus == 6
+    assert [it.enabled for it in cpu.hotplug] == [True] * 4 + [False] * 2
+    assert [it.hotpluggable for it in cpu.hotplug] == [False] * 2 + [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("version", "maximum"), [(9_000_000, 0), (11_000_000, 4 * 2**30)], ids=["libvirt 9.0", "libvirt 11.0"]
+)
+def test_memory_hotplug_needs_a_libvirt_that_has_it(version: int, maximum: int) -> None:
+    guest = guest_of(minimal(memory={"guest": "1Gi", "maxGuest": "4Gi"}), host=NODE._replace(libvirt_version=version))
+    assert build(guest).memory.maximum == maximum
+
+
+@pytest.mark.parametrize(("guest", "size"), [("64M", 64_000_000), ("1Ki", 1024), ("1500m", 1), ("1Gi", 2**30)])
+def test_memory_is_whole_bytes(guest: str, size: int) -> None:
+    assert build(guest_of(minimal(memory={"guest": guest}))).memory.size == size
+
+
+def efi(*, secure: bool | None) -> dict[str, Any]:
+    return minimal(firmware={"bootloader": {"efi": {} if secure is None else {"secureBoot": secure}}})
+
+
+DEBIAN = frozenset({"OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"})
+OLD = frozenset({"OVMF_CODE.fd", "OVMF_VARS.fd", "OVMF_CODE.secboot.fd", "OVMF_VARS.secboot.fd"})
+ROMS = [
+    # files there, secureBoot, code, variables
+    (frozenset(), None, "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"),
+    (DEBIAN, True, "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"),
+    (DEBIAN, False, "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
+    (OLD, True, "OVMF_CODE.secboot.fd", "OVMF_VARS.secboot.fd"),
+    (OLD, False, "OVMF_CODE.fd", "OVMF_VARS.fd"),
+]
+
+
+@pytest.mark.parametrize(("files", "secure", "code", "variables"), ROMS)
+def test_efi_firmware(files: frozenset[str], secure: bool | None, code: str, variables: str) -> None:
+    loader = build(guest_of(efi(secure=secure), host=NODE._replace(firmware_files=files))).os.loader
+    assert loader is not None
+    assert (loader.path, loader.nvram_template) == (f"/usr/share/OVMF/{code}", f"/usr/share/OVMF/{variables}")
+    assert loader.secure is (secure is not False)
+
+
+def test_bios_guests_have_vga_and_efi_guests_bochs() -> None:
+    bios, secure = build(guest_of(minimal())).video, build(guest_of(efi(secure=False))).video
+    assert bios is not None
+    assert secure is not None
+    assert (bios.type, secure.type) == ("vga", "bochs")
+
+
+@pytest.mark.parametrize(
+    ("devices", "model"),
+    [
+        ({}, "none"),
+        ({"inputs": [{"name": "t", "type": "tablet"}]}, "qemu-xhci"),
+        ({"inputs": [{"name": "t", "type": "tablet", "bus": "virtio"}]}, "none"),
+        ({"clientPassthrough": {}}, "qemu-xhci"),
+        ({"disks": [{"name": "empty", "cdrom": {"bus": "usb"}}]}, "qemu-xhci"),
+    ],
+)
+def test_usb_controller_only_where_something_uses_it(devices: dict[str, Any], model: str) -> None:
+    usb = next(it for it in build(guest_of(minimal(devices))).controllers if it.type == "usb")
+    assert usb.model == model
+
+
+def nic(**more: Any) -> dict[str, Any]:
+    manifest = minimal({"interfaces": [{"name": "n", "masquerade": {}, **more}], "networkInterfaceMultiqueue": True})
+    manifest["spec"]["networks"] = [{"name": "n", "pod": {}}]
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("model", "accelerator", "found"),
+    [
+        (None, "kvm", ("virtio-non-transitional", 1, True)),
+        (None, "qemu", ("virtio-non-transitional", 1, False)),  # vhost needs KVM
+        ("e1000e", "kvm", ("e1000e", 0, False)),
+    ],
+)
+def test_queues_are_for_virtio_only(model: str | None, accelerator: str, found: tuple[str, int, bool]) -> None:
+    manifest = nic(**({"model": model} if model else {}))
+    it = build(guest_of(manifest, host=NODE._replace(accelerator=accelerator))).interfaces[0]
+    assert (it.model, it.queues, it.vhost) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (NicSource("network", "virtctl"), '<source network="virtctl"/>'),
+        (NicSource("bridge", "br0"), '<source bridge="br0"/>'),
+        (NicSource("ethernet", target="tap0"), '<target dev="tap0" managed="no"/>'),
+        (NicSource("network", "virtctl", mac="52:54:00:00:00:01"), '<mac address="52:54:00:00:00:01"/>'),
+        (NicSource("network", "virtctl", mtu=1400), '<mtu size="1400"/>'),
+    ],
+)
+def test_how_an_interface_is_connected(source: NicSource, line: str) -> None:
+    text = render(guest_of(nic(), nics={"n": source}))
+    assert f'<interface type="{source.kind}">' in text
+    assert line in text
+
+
+def test_an_absent_interface_is_not_in_the_domain() -> None:
+    assert build(guest_of(nic(state="absent"))).interfaces == ()
+
+
+REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (with_disks(disk("a", "ide")), {}, r"disks\[0\]\.disk\.bus 'ide' is unknown"),
+    (minimal({"disks": [disk("ghost")]}), {}, r"disks\[0\]: no volume named 'ghost'"),
+    (with_disks(disk("a")), {"disks": {}}, r"disks\[0\]: volume 'a' was not prepared"),
+    (
+        with_disks(disk("a", cache="none")),
+        {"disks": {"a": DiskSource("/a", direct_io=False)}},
+        r"disks\[0\]\.cache none: .* does not support O_DIRECT",
+    ),
+    (with_disks({"name": "a", "disk": {"bus": "virtio", "pciAddress": "0:1"}}), {}, r"pciAddress: '0:1' is no PCI"),
+    (nic(), {"nics": {}}, r"interfaces\[0\]: network 'n' was not connected"),
+    (minimal({"interfaces": [{"name": "n", "bridge": {}}]}), {}, r"interfaces\[0\]: no network named 'n'"),
+    (minimal({"hostDevices": [{"name": "h", "deviceName": "a/b"}]}), {}, r"hostDevices\[0\]: no device of this node"),
+    (minimal(cpu={"dedicatedCpuPlacement": True}), {"cpuset": ()}, "dedicatedCpuPlacement: 1 processors wanted"),
+    (minimal(machine={"type": "vax"}), {"host": NODE._replace(machines=frozenset({"q35"}))}, "machine.type 'vax'"),
+    (efi(secure=True), {"host": NODE._replace(firmware_files=frozenset({"OVMF_CODE_4M.fd"}))}, "no EFI firmware with"),
+    (minimal({"watchdog": {"name": "w", "diag288": {}}}), {}, "diag288 exists on s390x only"),
+    (minimal(firmware={"acpi": {"slicNameRef": "v"}}), {}, "slicNameRef: no volume 'v'"),
+]
+
+
+@pytest.mark.parametrize(("manifest", "changes", "message"), REFUSED)
+def test_what_cannot_be_a_domain_is_refused_by_field(
+    manifest: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RenderError, match=message) as caught:
+        render(guest_of(manifest, **changes))
+    assert caught.value.fatal
+
+
+def test_a_hotplugged_volume_that_is_not_there_yet_is_left_out() -> None:
+    manifest = minimal({"disks": [disk("a")]})
+    manifest["spec"]["volumes"] = [{"name": "a", "persistentVolumeClaim": {"claimName": "a", "hotpluggable": True}}]
+    assert build(guest_of(manifest, disks={})).disks == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("<name>default_guest<", "<name>default_other<", "name"),
+        ('<rng model="virtio-non-transitional">', '<rng/><rng model="virtio-non-transitional">', "devices"),
+        ('dev="vda"', 'dev="vdb"', "disks"),
+        ("</domain>", "", "not well-formed"),
+    ],
+)
+def test_a_text_that_does_not_say_what_it_should_is_not_let_out(old: str, new: str, what: str) -> None:
+    manifest = with_disks(disk("a"))
+    manifest["spec"]["domain"]["devices"]["rng"] = {}
+    context = build(guest_of(manifest))
+    text = lay_out(context)
+    prove(text, context)
+    assert old in text
+    with pytest.raises(RenderError, match=what):
+        prove(text.replace(old, new), context)
