@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 from aiohttp import WSMsgType, web
 from multidict import CIMultiDict
+from yarl import URL
 
 from virt_kube.admission import UserInfo
 from virt_local.apiserver.authz import Attributes, Authorizer
@@ -72,7 +73,7 @@ class SubresourceBackend:
 
     async def _plain(self, request: web.Request, headers: CIMultiDict[str]) -> web.StreamResponse:
         body: AsyncIterator[bytes] | None = request.content.iter_any() if request.can_read_body else None
-        url = f"http://virt-api{request.rel_url.raw_path_qs}"
+        url = _target(request)
         async with self._session().request(
             request.method, url, headers=headers, data=body, allow_redirects=False
         ) as answer:
@@ -92,7 +93,7 @@ class SubresourceBackend:
         ]
         for name in [name for name in headers if name.lower().startswith(_WEBSOCKET_HEADERS)]:
             headers.popall(name, None)
-        url = f"http://virt-api{request.rel_url.raw_path_qs}"
+        url = _target(request)
         try:
             upstream = await self._session().ws_connect(
                 url, protocols=offered, headers=headers, max_msg_size=MAX_MESSAGE, autoping=False, compress=0
@@ -143,6 +144,11 @@ async def _pump(source: Any, target: Any) -> None:
             case _:
                 await target.close(code=1011, message=b"the other side went away")
                 return
+
+
+def _target(request: web.Request) -> URL:
+    """Path and query exactly as they came: what is escaped stays so."""
+    return URL(f"http://virt-api{request.rel_url.raw_path_qs}", encoded=True)
 
 
 def _attributes(request: web.Request) -> Attributes:

@@ -1,0 +1,141 @@
+"""The three patches, held against their specifications; merge patch also by its defining property."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virt_kube.api import ApiError
+from virt_local.apiserver.patches import json_patch, merge_patch, same_json, strategic_patch
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=3), below, max_size=3),
+    max_leaves=10,
+)
+OBJECTS = st.dictionaries(st.text(max_size=3), JSON, max_size=4)
+
+
+@pytest.mark.parametrize(
+    ("obj", "operations", "expected"),
+    [
+        ({"a": 1}, [{"op": "add", "path": "/b", "value": 2}], {"a": 1, "b": 2}),
+        ({"a": [1, 3]}, [{"op": "add", "path": "/a/1", "value": 2}], {"a": [1, 2, 3]}),
+        ({"a": [1]}, [{"op": "add", "path": "/a/-", "value": 2}], {"a": [1, 2]}),
+        ({"a": 1}, [{"op": "remove", "path": "/a"}], {}),
+        ({"a/b": 1, "c~d": 2}, [{"op": "remove", "path": "/a~1b"}, {"op": "remove", "path": "/c~0d"}], {}),
+        ({"a": 1}, [{"op": "replace", "path": "/new", "value": 2}], {"a": 1, "new": 2}),
+        ({"a": 1}, [{"op": "add", "path": "b", "value": 2}], {"a": 1, "b": 2}),
+        ({"a": {"b": 1}}, [{"op": "move", "from": "/a/b", "path": "/c"}], {"a": {}, "c": 1}),
+        ({"a": {"b": 1}}, [{"op": "copy", "from": "/a", "path": "/c"}], {"a": {"b": 1}, "c": {"b": 1}}),
+        ({"a": 1}, [{"op": "test", "path": "/a", "value": 1}], {"a": 1}),
+        ({"a": 1}, [{"op": "test", "path": "/absent", "value": None}], {"a": 1}),
+    ],
+)
+def test_json_patch(obj: Any, operations: Any, expected: Any) -> None:
+    assert json_patch(obj, operations) == expected
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "test", "path": "/a", "value": 2},
+        {"op": "test", "path": "/a", "value": True},
+        {"op": "remove", "path": "/b"},
+        {"op": "remove", "path": ""},
+        {"op": "add", "path": "/b/c", "value": 1},
+        {"op": "add", "path": "/l/9", "value": 1},
+        {"op": "add", "path": "/l/x", "value": 1},
+        {"op": "replace", "path": "/l/2", "value": 1},
+        {"op": "add", "path": "/b"},
+        {"op": "frob", "path": "/a"},
+        {"path": "/a"},
+        "no operation",
+    ],
+)
+def test_a_json_patch_that_does_not_apply_is_unprocessable(operation: Any) -> None:
+    with pytest.raises(ApiError) as refused:
+        json_patch({"a": 1, "l": [1, 2]}, [operation])
+    assert refused.value.code == 422
+
+
+@pytest.mark.parametrize(("patch", "code"), [({}, 400), ([{"op": "test", "path": ""}] * 10_001, 413)])
+def test_what_is_no_json_patch(patch: Any, code: int) -> None:
+    with pytest.raises(ApiError) as refused:
+        json_patch({}, patch)
+    assert refused.value.code == code
+
+
+@given(OBJECTS, OBJECTS)
+def test_a_merge_patch_sets_what_it_names_and_leaves_the_rest(obj: dict[str, Any], patch: dict[str, Any]) -> None:
+    before = copy.deepcopy(obj)
+    merged = merge_patch(copy.deepcopy(obj), patch)
+    for key in obj.keys() | patch.keys():
+        if key not in patch:
+            assert same_json(merged[key], before[key])
+        elif patch[key] is None:
+            assert key not in merged
+        elif not isinstance(patch[key], dict):
+            assert same_json(merged[key], patch[key])
+    assert same_json(merge_patch(copy.deepcopy(merged), patch), merged), "twice is once"
+
+
+CONTAINERS = {"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "patch", "expected"),
+    [
+        (
+            CONTAINERS,
+            {"spec": {"containers": [{"name": "b", "image": "2"}, {"name": "c"}]}},
+            {"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}, {"name": "c"}]}},
+        ),
+        (
+            CONTAINERS,
+            {"spec": {"containers": [{"name": "a", "$patch": "delete"}]}},
+            {"spec": {"containers": [{"name": "b", "image": "1"}]}},
+        ),
+        (
+            CONTAINERS,
+            {"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}},
+            {"spec": {"containers": [{"name": "z"}]}},
+        ),
+        (
+            CONTAINERS,
+            {"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}},
+            {"spec": {"containers": [{"name": "b", "image": "1"}, {"name": "a", "image": "1"}]}},
+        ),
+        ({"data": {"a": "1", "b": "2"}}, {"data": {"$patch": "replace", "c": "3"}}, {"data": {"c": "3"}}),
+        ({"data": {"a": "1", "b": "2"}}, {"data": {"$retainKeys": ["b"], "b": "3"}}, {"data": {"b": "3"}}),
+        ({"data": {"a": "1"}}, {"data": {"a": None}}, {"data": {}}),
+        (
+            {"metadata": {"finalizers": ["a"]}},
+            {"metadata": {"finalizers": ["b"]}},
+            {"metadata": {"finalizers": ["b", "a"]}},
+        ),
+        (
+            {"metadata": {"finalizers": ["a", "b"]}},
+            {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}},
+            {"metadata": {"finalizers": ["b"]}},
+        ),
+        ({"list": [1, 2]}, {"list": [3]}, {"list": [3]}),
+    ],
+)
+def test_strategic_merge(obj: Any, patch: Any, expected: Any) -> None:
+    assert strategic_patch(copy.deepcopy(obj), patch) == expected
+
+
+def test_a_strategic_patch_without_its_merge_key_is_refused() -> None:
+    with pytest.raises(ApiError, match="does not contain declared merge key: name"):
+        strategic_patch({}, {"spec": {"containers": [{"image": "x"}]}})
+
+
+def test_json_is_not_python() -> None:
+    assert not same_json({"a": 1}, {"a": True})
+    assert not same_json([0], [False])
+    assert same_json({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]})
