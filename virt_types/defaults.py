@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import ROUND_CEILING, Decimal
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from virt_types import labels
 from virt_types.meta import ObjectMeta, Quantity
@@ -239,10 +239,14 @@ def _firmware(domain: DomainSpec, architecture: str, new_uuid: NewId) -> None:
         firmware.bootloader = Bootloader(efi=EFI(secure_boot=False))
 
 
-def _enable(state: object) -> None:
+class _Feature(Protocol):
+    enabled: bool | None
+
+
+def _enable(feature: _Feature | None) -> None:
     """`enabled: true` for a feature that is named without saying so."""
-    if state is not None and getattr(state, "enabled", True) is None:
-        state.enabled = True  # type: ignore[attr-defined] # every feature has `enabled`; getattr has just seen it
+    if feature is not None and feature.enabled is None:
+        feature.enabled = True
 
 
 def _features(domain: DomainSpec, architecture: str) -> None:
@@ -250,8 +254,9 @@ def _features(domain: DomainSpec, architecture: str) -> None:
     if architecture == "s390x":  # which has none
         features.acpi.enabled = False
     _enable(features.acpi)
-    for state in (features.apic, features.pvspinlock, features.smm):
-        _enable(state)
+    _enable(features.apic)
+    _enable(features.pvspinlock)
+    _enable(features.smm)
     if features.hyperv is not None:
         _hyperv(features.hyperv, domain)
 
