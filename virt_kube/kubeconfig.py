@@ -138,7 +138,9 @@ def load(path: str | None = None, context: str | None = None, flags: Flags | Non
         if flags.context:
             raise KubeconfigError(f'context "{flags.context}" does not exist', hint=CREATE_HINT)
         if not flags.server:
-            raise KubeconfigError("no cluster is configured: there is no kubeconfig file", hint=CREATE_HINT)
+            named = os.environ.get("KUBECONFIG")
+            why = f"$KUBECONFIG names no usable file ({named})" if named else "there is no kubeconfig file"
+            raise KubeconfigError(f"no cluster is configured: {why}", hint=CREATE_HINT)
         merged = _Merged()
     elif flags.context == LOCAL_CONTEXT and LOCAL_CONTEXT not in merged.contexts:
         merged = _read_local() or merged

@@ -56,7 +56,7 @@ def _deeper(root: Any, found: Found) -> Found:
     if len(found.names) != 1 or position is None:
         return found
     name = f"{found.names[0]} {found.rest[position]}"
-    if name not in root.list_commands(None):
+    if name not in root.nested:
         return found
     rest = found.rest[:position] + found.rest[position + 1 :]
     return Found(root.get_command(None, name), [name], rest, found.program)

@@ -154,12 +154,12 @@ class Listing:
 
     def _pages(self, resource: Resource, accept: str) -> Iterator[Json]:
         for name in self._names:
-            yield self._client.json("GET", resource.path(self._namespace, name), accept=accept)
+            yield _as_wanted(self._client.json("GET", resource.path(self._namespace, name), accept=accept), accept)
         more = ""
         while not self._names:
             query = {**self._selector, "limit": PAGE, **({"continue": more} if more else {})}
             page = self._client.json("GET", resource.path(self._namespace, query=query), accept=accept)
-            yield page
+            yield _as_wanted(page, accept)
             more = page.get("metadata", {}).get("continue", "")
             if not more:
                 return
@@ -177,6 +177,14 @@ class Listing:
         if prefixed and shown:
             shown[0] = resource.title(shown[0])
         return [str(_metadata(row).get("namespace", "")), *shown] if self._everywhere else shown
+
+
+def _as_wanted(page: Json, accept: str) -> Json:
+    """The page; where a table was asked for and the server prints none, one with names only."""
+    if accept != TABLE or page.get("kind") == "Table":
+        return page
+    rows = [{"cells": [item["metadata"]["name"]], "object": item} for item in page.get("items", [page])]
+    return {"metadata": page.get("metadata") or {}, "columnDefinitions": [{"name": "Name"}], "rows": rows}
 
 
 def _nothing() -> None:

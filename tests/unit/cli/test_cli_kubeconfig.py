@@ -66,6 +66,12 @@ def test_order_of_places(write: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert load(write("flag", config("flag"))).server == "https://flag.test"
 
 
+def test_missing_files_of_the_environment_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/no/such")
+    with pytest.raises(KubeconfigError, match=r"\$KUBECONFIG names no usable file \(/no/such\)"):
+        load()
+
+
 def test_in_cluster_comes_before_ours(write: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     write("state/kubeconfig", config(kubeconfig.LOCAL_CONTEXT))
     monkeypatch.setattr(kubeconfig, "SERVICE_ACCOUNT", str(tmp_path / "sa"))

@@ -73,6 +73,13 @@ def test_list_nothing(api: FakeApi, virtctl: Run) -> None:
     assert virtctl("list", "vm") == (0, "", "No resources found in default namespace.\n")
 
 
+def test_list_of_a_server_that_prints_no_tables(api: FakeApi, virtctl: Run) -> None:
+    api.on("GET", VM, (200, {"items": [{"metadata": {"name": "vm1"}}]}))
+    api.on("GET", f"{VM}/vm1", (200, {"metadata": {"name": "vm1"}}))
+    assert virtctl("list", "vm").out == "NAME\nvm1\n"
+    assert virtctl("list", "vm", "vm1").out == "NAME\nvm1\n"
+
+
 def test_list_documents(api: FakeApi, virtctl: Run) -> None:
     api.on("GET", VM, (200, {"items": [{"metadata": {"name": "vm1"}, "status": {"text": "a\nb"}}]}))
     document = json.loads(virtctl("list", "vm", "-o", "json").out)
