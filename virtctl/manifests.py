@@ -134,7 +134,7 @@ def _check_ours(obj: Json, document: Document, where: str) -> None:
         return
     trial = copy.deepcopy(obj)
     walked = structural.compile_schema(schema)(trial, defaults=True, prune=True)
-    causes = [*walked.causes, *(Cause("FieldUnknown", f'unknown field "{field}"', field) for field in walked.unknown)]
+    causes = [*walked.causes, *(_unknown(schema, field) for field in walked.unknown)]
     complaints = [_complaint(cause, document) for cause in causes or _broken_rules(trial)]
     if complaints:
         shown = "; ".join(complaints[:MAX_SHOWN])
@@ -144,6 +144,13 @@ def _check_ours(obj: Json, document: Document, where: str) -> None:
             f'{where}: {obj["kind"]} "{name}" is invalid: {shown}{more}',
             hint="Nothing was created. `kubectl explain` and docs/manifests.md show the fields there are.",
         )
+
+
+def _unknown(schema: Json, field: str) -> Cause:
+    from virt_types.structural.suggest import suggestion
+
+    meant = suggestion(schema, field)
+    return Cause("FieldUnknown", f'unknown field "{field}"' + (f", {meant}" if meant else ""), field)
 
 
 def _complaint(cause: Cause, document: Document) -> str:
