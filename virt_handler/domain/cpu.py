@@ -151,7 +151,7 @@ def tuning_of(guest: Guest, traits: Traits, threads: Threads) -> Tuning | None:
 
 def _pin_iothreads(total: int, cpuset: Sequence[int], vcpus: int, emulator: str) -> list[Pin]:
     if emulator:
-        return [Pin(number, emulator) for number in range(1, total + 1)]
+        return [Pin(1, emulator)]
     if total >= vcpus:
         return [Pin(number, str(cpuset[number % vcpus])) for number in range(1, total + 1)]
     each, extra = divmod(vcpus, total)

@@ -19,7 +19,7 @@ from virt_handler.model import (
 )
 from virt_handler.render import instance_of
 from virt_types import manifest
-from virt_types.v1 import VirtualMachineInstance, Volume
+from virt_types.v1 import Interface, VirtualMachineInstance, Volume
 
 GOLDEN = Path(__file__).parent / "golden"
 UID = "5f5d0d4e-0000-4000-8000-000000000001"
@@ -65,13 +65,14 @@ def guest_of(obj: Mapping[str, Any], **changes: Any) -> Guest:
         host=NODE,
         files=FILES,
         disks={volume.name: _source(volume) for volume in vmi.spec.volumes},
-        nics={it.name: _nic(it.name) for it in vmi.spec.domain.devices.interfaces},
+        nics={it.name: _nic(it) for it in vmi.spec.domain.devices.interfaces if it.sriov is None},
         host_devices={
             "card": (HostDeviceSource("pci", "0000:81:00.0"),),
+            "vf": (HostDeviceSource("pci", "0000:65:00.1"),),
             "gpu": (HostDeviceSource("mdev", "aa618089-8b16-4d01-a136-000000000001"),),
         },
         cpuset=(0, 4, 2, 6, 1, 5, 3),
-        boot=BootFiles(f"{STATE}/vmlinuz", f"{STATE}/initrd"),
+        boot=BootFiles(f"{STATE}/vmlinuz", f"{STATE}/initrd", (("slic", f"{STATE}/slic"), ("msdm", f"{STATE}/msdm"))),
     )
     return guest._replace(**changes)
 
@@ -84,8 +85,10 @@ def parsed(text: str) -> ET.Element:
     return ET.fromstring(text)  # noqa: S314 - our own output
 
 
-def _nic(name: str) -> NicSource:
-    return NicSource("bridge", "br-lab", mtu=9000) if name == "boot" else NicSource("network", "virtctl")
+def _nic(interface: Interface) -> NicSource:
+    if interface.passt_binding:
+        return NicSource("user")
+    return NicSource("bridge", "br-lab", mtu=9000) if interface.bridge else NicSource("network", "virtctl")
 
 
 def _source(volume: Volume) -> DiskSource:

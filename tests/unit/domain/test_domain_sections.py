@@ -187,6 +187,14 @@ def test_efi_firmware(files: frozenset[str], secure: bool | None, code: str, var
     assert loader.secure is (secure is not False)
 
 
+def test_both_acpi_tables() -> None:
+    manifest = minimal(firmware={"acpi": {"slicNameRef": "s", "msdmNameRef": "m"}})
+    manifest["spec"]["volumes"] = [{"name": name, "secret": {"secretName": name}} for name in "sm"]
+    text = render(guest_of(manifest))
+    assert '<table type="slic">' in text
+    assert '<table type="msdm">' in text
+
+
 def test_bios_guests_have_vga_and_efi_guests_bochs() -> None:
     bios, secure = build(guest_of(minimal())).video, build(guest_of(efi(secure=False))).video
     assert bios is not None
