@@ -116,6 +116,9 @@ def _show(group: BaseExceptionGroup[VirtError]) -> int:
 
 
 def main() -> None:
+    from virt_handler.render import render_command
+
+    app.command("render")(render_command)
     app()
 
 

@@ -96,7 +96,7 @@ class Network:
             except libvirt.libvirtError as error:
                 raise NetworkError(
                     f"network {self._name} can't be started: {error.get_error_message()}",
-                    hint=f"virsh net-dumpxml {self._name} shows it; --network chooses another",
+                    hint=f"virsh net-dumpxml {self._name} shows it and its bridge; --network chooses another",
                 ) from None
         return network
 

@@ -110,7 +110,7 @@ class ImageStore:
         if self._session is not None:
             await self._session.close()
 
-    async def _pull(
+    async def _pull(  # noqa: PLR0917  private, called once
         self,
         image: str,
         reference: Reference,
@@ -159,7 +159,7 @@ class ImageStore:
             document = manifests.read(data, image)
         return digest, document
 
-    async def _fetch(
+    async def _fetch(  # noqa: PLR0917  private, called once
         self,
         source: Source,
         image: str,
