@@ -82,7 +82,7 @@ class KubeVirtAdmission:
         if old is None:
             default_vm(vm, new_uuid=self._new_uuid, new_mac=self._new_mac)
         else:
-            carry_identity(codec.from_builtins(old, VirtualMachine), vm)
+            carry_identity(codec.from_builtins(old, VirtualMachine), vm, new_mac=self._new_mac)
         _refuse(validate_vm(vm), refusals.VM, request.name)
         warnings = () if vm.spec.running is None else (RUNNING_DEPRECATED,)
         return AdmissionResult(obj | {"spec": codec.to_builtins(vm.spec)}, warnings)
