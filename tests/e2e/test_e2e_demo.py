@@ -89,7 +89,7 @@ def seed(directory: Path, user_data: str) -> Path:
     return iso
 
 
-def boot(directory: Path, disk: Path, user_data: str, *more: str, memory: str = "62500K") -> pexpect.spawn[str]:
+def boot(directory: Path, disk: Path, user_data: str, *more: str, memory: str = "62") -> pexpect.spawn[str]:
     """QEMU without libvirt: the guest must not depend on what the product does."""
     overlay = directory / "overlay.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk, "-F", "qcow2", overlay], check=True)
