@@ -6,9 +6,10 @@ import contextlib
 from typing import Any
 
 import msgspec
-from support.fake_kube import FakeKube, rfc3339
+from support.fake_kube import loop_clock
 
-from virt_kube.api import Conflict, Gone, Invalid, Json, NotFound
+from virt_kube.api import Conflict, Gone, Invalid, Json, KubeClient, NotFound
+from virt_kube.clock import Clock, rfc3339
 from virt_kube.resources import NODES, VIRTUAL_MACHINE_INSTANCES
 
 HANDLER_FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
@@ -32,7 +33,7 @@ def node_object(
     return node
 
 
-async def add_node(kube: FakeKube, name: str = "node1", **options: Any) -> None:
+async def add_node(kube: KubeClient, name: str = "node1", **options: Any) -> None:
     node = node_object(name, **options)
     await kube.create(NODES, "", node)
     await kube.patch(NODES, "", name, {"status": node["status"]}, kind="merge", subresource="status")
@@ -41,8 +42,17 @@ async def add_node(kube: FakeKube, name: str = "node1", **options: Any) -> None:
 class FakeNode:
     """Runs every VMI placed on `name`. `kube` should be a client without faults, as the agent is not on trial."""
 
-    def __init__(self, kube: FakeKube, name: str = "node1", *, boots: bool = True, stops: bool = True) -> None:
+    def __init__(
+        self,
+        kube: KubeClient,
+        name: str = "node1",
+        *,
+        boots: bool = True,
+        stops: bool = True,
+        clock: Clock = loop_clock,
+    ) -> None:
         self.kube = kube
+        self.clock = clock
         self.name = name
         self.boots = boots
         self.stops = stops
@@ -63,14 +73,21 @@ class FakeNode:
 
     async def end(self, namespace: str, name: str, phase: str) -> None:
         """The guest ends by itself."""
-        vmi = self.kube.find(VIRTUAL_MACHINE_INSTANCES, namespace, name)
+        vmi = await self._find(namespace, name)
         assert vmi is not None
         await self._write(vmi, phase)
+
+    async def _find(self, namespace: str, name: str) -> Json | None:
+        try:
+            found: Json = msgspec.json.decode(await self.kube.get(VIRTUAL_MACHINE_INSTANCES, namespace, name))
+        except NotFound:
+            return None
+        return found
 
     async def _see(self, vmi: Json) -> None:
         """Act on the object as it is now; a late event must not bring back the past."""
         meta = vmi["metadata"]
-        current = self.kube.find(VIRTUAL_MACHINE_INSTANCES, meta["namespace"], meta["name"])
+        current = await self._find(meta["namespace"], meta["name"])
         if (
             current is None
             or current["metadata"]["uid"] != meta["uid"]
@@ -100,7 +117,7 @@ class FakeNode:
 
     async def _write(self, vmi: Json, phase: str) -> None:
         stamps = vmi["status"].get("phaseTransitionTimestamps", [])
-        now = rfc3339(self.kube._clock())
+        now = rfc3339(self.clock())
         ready = phase == "Running"
         if not ready:
             self.running.pop((vmi["metadata"]["namespace"], vmi["metadata"]["name"]), None)
