@@ -12,7 +12,7 @@ from virt_types.errors import Cause
 from virt_types.meta import Quantity
 from virt_types.quantity import QuantityError, canonical
 from virt_types.v1 import CPU
-from virt_types.validation.scope import QUANTITY_TEXT, Rule, Scope, invalid, number, required, shown
+from virt_types.validation.scope import QUANTITY_TEXT, Rule, Scope, invalid, number, required, shown, unsupported
 
 CPU_POLICIES = frozenset(("", "force", "require", "optional", "disable", "forbid"))
 NO_MEMORY = (
@@ -195,7 +195,7 @@ def cpu_features(scope: Scope) -> Iterator[Cause]:
         if (feature.policy or "") not in CPU_POLICIES:
             field = scope.at(f"domain.cpu.features[{index}].policy")
             message = f"CPU feature {shown(feature.name)} uses policy {shown(feature.policy)} that is not supported."
-            yield invalid(field, message)
+            yield unsupported(field, message)
 
 
 def dedicated_cpus(scope: Scope) -> Iterator[Cause]:

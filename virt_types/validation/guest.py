@@ -200,11 +200,11 @@ def watchdog(scope: Scope) -> Iterator[Cause]:
     field = scope.at("domain.devices.watchdog")
     arch = scope.spec.architecture or scope.settings.architecture
     if arch == "arm64":
-        yield invalid(field, "Arm64 not support Watchdog device")
+        yield unsupported(field, "Arm64 not support Watchdog device")
     elif arch == "amd64" and dog.diag288 is not None:
-        yield invalid(field, "amd64 only supports I6300ESB watchdog device")
+        yield unsupported(field, "amd64 only supports I6300ESB watchdog device")
     elif arch == "s390x" and dog.i6300esb is not None:
-        yield invalid(field, "s390x only supports Diag288 watchdog device")
+        yield unsupported(field, "s390x only supports Diag288 watchdog device")
     for name, model in (("i6300esb", dog.i6300esb), ("diag288", dog.diag288)):
         if model is not None and model.action and model.action not in WATCHDOG_ACTIONS:
             listed = ", ".join(sorted(WATCHDOG_ACTIONS))

@@ -37,7 +37,7 @@ def network_types(scope: Scope) -> Iterator[Cause]:
         if len(given) > 1:
             yield invalid(path, "should have only one network type")
         if network.multus is not None and not network.multus.network_name:
-            yield invalid(path, "CNI delegating plugin must have a networkName")
+            yield required(path, "CNI delegating plugin must have a networkName")
         if network.pod is not None:
             yield from _pod_ranges(path, network)
     defaults = sum(bool(network.multus and network.multus.default) for network in scope.spec.networks)
