@@ -174,6 +174,24 @@ def test_wait_for_a_condition(kubectl: Kubectl, vm: str) -> None:
     assert (waiting.returncode, output) == (0, f"virtualmachine.kubevirt.io/{vm} condition met\n")
 
 
+def test_generators_send_protobuf_and_are_understood(kubectl: Kubectl) -> None:
+    kubectl("create", "namespace", "gen")
+    kubectl("create", "secret", "generic", "s", "-n", "gen", "--from-literal=password=söcret")
+    kubectl("create", "configmap", "c", "-n", "gen", "--from-literal=a=1", "--from-literal=b=")
+    kubectl("create", "serviceaccount", "acc", "-n", "gen")
+    kubectl("create", "service", "nodeport", "w", "-n", "gen", "--tcp=80:8080")
+    assert (
+        kubectl("get", "secret", "s", "-n", "gen", "-o", "jsonpath={.data.password} {.type}") == "c8O2Y3JldA== Opaque"
+    )
+    assert json.loads(kubectl("get", "cm", "c", "-n", "gen", "-o", "json"))["data"] == {"a": "1", "b": ""}
+    port = json.loads(kubectl("get", "svc", "w", "-n", "gen", "-o", "json"))["spec"]["ports"][0]
+    assert (port["port"], port["targetPort"], port["protocol"]) == (80, 8080, "TCP")
+    assert kubectl("auth", "can-i", "delete", "vm") == "yes\n"
+    assert "virtctl-admin" in kubectl("auth", "whoami")
+    kubectl("delete", "namespace", "gen")
+    assert kubectl.run("get", "namespace", "gen", ok=False).returncode == 1
+
+
 def test_explain_and_api_resources(kubectl: Kubectl) -> None:
     text = kubectl("explain", "vm.spec.template.spec.domain")
     assert "KIND:       VirtualMachine" in text

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from virt_kube.api import Json
+from virt_local.apiserver import protobuf
 from virt_local.apiserver.status import bad_request, unsupported_media_type
 
 MAX_BODY = 3 * 1024 * 1024
@@ -28,10 +29,7 @@ def decode_object(body: bytes, content_type: str, kind: str) -> tuple[Json, list
     """The object and its duplicate fields (dotted paths). `kind` is what the path wants, for messages."""
     media = media_type(content_type) or JSON
     if media == PROTOBUF:
-        raise unsupported_media_type(
-            "this server does not read protobuf request bodies yet: send application/json "
-            "(kubectl before 1.32 does; from 1.32 on use `kubectl apply -f` or `kubectl create -f`)"
-        )
+        return protobuf.decode(body, kind), []
     if media not in OBJECT_TYPES:
         raise unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: "
