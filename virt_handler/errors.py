@@ -9,6 +9,7 @@
     │   └── DomainRejected      fatal libvirt or QEMU can't run this configuration
     ├── DomainConflict                the domain's name or uuid is taken by a guest that isn't ours
     ├── RenderError             fatal the VMI can't be expressed as a domain
+    │   └── UnsafeTextError     fatal a text with control characters or broken Unicode (domain/proof.py)
     ├── ImageError                    a container disk's image can't be had
     │   ├── ImagePullError            registry unreachable, image unknown, digest wrong
     │   └── ImageRefused        fatal not an image, no disk in it, or a disk we will not attach

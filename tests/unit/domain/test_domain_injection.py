@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from domain_guests import guest_of, minimal, parsed, vmi_of, with_disks
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from virt_handler.domain import render
@@ -57,6 +57,7 @@ def shape(node: ET.Element) -> Any:
 PLAIN = shape(parsed(render(with_texts("n", "s", "c", "k", "d"))))
 
 
+@settings(deadline=None)  # other jobs share the machine
 @given(name=texts, serial=texts, chassis=texts, kernel_args=texts, disk=texts)
 @example(name="]]><x/>", serial="&amp;", chassis="{{ domain }}", kernel_args='a="b" <c>', disk="'\"")
 def test_every_text_comes_back_and_changes_nothing(**values: str) -> None:
@@ -75,6 +76,7 @@ def test_every_text_comes_back_and_changes_nothing(**values: str) -> None:
     assert root.findtext("sysinfo/chassis/entry") == given_texts["chassis"]
 
 
+@settings(deadline=None)  # other jobs share the machine
 @given(path=texts.filter(lambda text: text and not FORBIDDEN.search(text)))
 def test_a_path_comes_back_from_an_attribute(path: str) -> None:
     guest = guest_of(with_disks({"name": "d", "disk": {}}))
@@ -84,6 +86,7 @@ def test_a_path_comes_back_from_an_attribute(path: str) -> None:
     assert source.attrib == {"file": path}
 
 
+@settings(deadline=None)  # other jobs share the machine
 @given(text=unclean)
 def test_control_characters_and_broken_unicode_are_refused(text: str) -> None:
     manifest = with_disks({"name": "d", "disk": {}, "serial": "s"})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from domain_guests import NODE, guest_of, minimal, with_disks
 
-from virt_handler.domain import build, render
+from virt_handler.domain import build, omissions, render
 from virt_handler.domain.disks import letter_number, letters
 from virt_handler.domain.layout import lay_out
 from virt_handler.domain.proof import prove
@@ -156,6 +156,28 @@ def test_the_first_socket_is_never_unplugged() -> None:
 def test_memory_hotplug_needs_a_libvirt_that_has_it(version: int, maximum: int) -> None:
     guest = guest_of(minimal(memory={"guest": "1Gi", "maxGuest": "4Gi"}), host=NODE._replace(libvirt_version=version))
     assert build(guest).memory.maximum == maximum
+
+
+OMITTED = [
+    (minimal(memory={"guest": "1Gi", "maxGuest": "4Gi"}), "spec.domain.memory.maxGuest: "),
+    (minimal(features={"hyperv": {"tlbflush": {"direct": {}}}}), "spec.domain.features.hyperv.tlbflush: "),
+    (
+        minimal(ioThreadsPolicy="supplementalPool", ioThreads={"supplementalPoolThreadCount": 2}),
+        "spec.domain.ioThreads: ",
+    ),
+    (
+        with_disks({"name": "a", "disk": {}, "blockSize": {"custom": {"logical": 512, "discardGranularity": 0}}}),
+        "spec.domain.devices.disks[0].blockSize.custom.discardGranularity: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("manifest", "start"), OMITTED)
+def test_what_an_old_libvirt_does_not_know_is_told(manifest: dict[str, Any], start: str) -> None:
+    (sentence,) = omissions(guest_of(manifest))
+    assert sentence.startswith(start)
+    assert sentence.endswith("(libvirt 9.0 on node1 is too old)")
+    assert omissions(guest_of(manifest, host=NODE._replace(libvirt_version=11_000_000))) == ()
 
 
 @pytest.mark.parametrize(("guest", "size"), [("64M", 64_000_000), ("1Ki", 1024), ("1500m", 1), ("1Gi", 2**30)])
