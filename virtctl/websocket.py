@@ -42,6 +42,7 @@ CODES = {
     1011: "internal server error",
     1012: "service restart",
     1013: "try again later",
+    4000: "taken over",  # what our node agent tells a client whose place another one takes
 }
 
 

@@ -37,6 +37,7 @@ SILENT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 QUIET_SECONDS = 2.0
 GREETING = "Successfully connected to {name} console. Press Ctrl+] or Ctrl+5 to exit console."
+CAUSES = {1001: "the server is going away", 1012: "the server restarts", 4000: "another client has opened it"}
 SILENT_HINT = (
     "The console is silent. Press Enter for a prompt; if none comes, nothing in the guest uses its serial line\r\n"
     "(in a Linux guest: systemctl enable --now serial-getty@ttyS0, and console=ttyS0 on the kernel's command line).\r\n"
@@ -79,6 +80,8 @@ def converse(stream: WebSocket, name: str, limit: float) -> None:
 
             stack.enter_context(raw(source))
         Conversation(stream, source, terminal=terminal, limit=limit).run()
+    if terminal:
+        print(file=sys.stderr)  # the shell's prompt begins a line of its own
 
 
 class Conversation:
@@ -150,7 +153,7 @@ class Conversation:
 def _disconnected(client: Client, name: str, closed: websocket.Closed) -> StreamBroken:
     """The cause as far as anybody knows it: the server's word, else what has become of the instance."""
     error = closed.error()
-    cause = closed.reason if closed.code != 1006 else ""
+    cause = (closed.reason if closed.code != 1006 else "") or CAUSES.get(closed.code, "")
     if not cause:
         try:
             vmi = get(client, INSTANCES, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_fake_api import FakeApi
-from conftest import Run
+from cli_program import Run
 
 ROOT = Path(__file__).parents[3]
 VM = "/apis/kubevirt.io/v1/namespaces/default/virtualmachines"

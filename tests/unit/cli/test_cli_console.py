@@ -124,6 +124,7 @@ def test_guest_ends_the_stream(api: FakeApi) -> None:
     ("close", "vmi", "expected"),
     [
         ((4001, "another client took over"), None, "disconnected from the console: another client took over."),
+        ((4000, ""), None, "console: another client has opened it.\nwebsocket: close 4000 (taken over)\n"),
         ((1011, ""), {"status": {"phase": "Running"}}, "websocket: close 1011 (internal server error)"),
         (None, {"status": {"phase": "Succeeded"}}, "the virtual machine was powered off (it is Succeeded)"),
         (None, None, "the virtual machine instance is gone, it was powered off or deleted"),

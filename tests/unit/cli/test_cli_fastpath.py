@@ -6,11 +6,12 @@ import base64
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli_certificates import Certificates
 from cli_fake_api import FakeApi
-from conftest import Certificates
 
 HEAVY = {
     "rich",
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def tls_api(certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+def tls_api(certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     """The API as `local up` serves it: TLS, client certificate, JSON kubeconfig."""
     server = FakeApi(certificates.server_context(tmp_path, ask_client=True))
     data = {
@@ -40,7 +41,8 @@ def tls_api(certificates: Certificates, tmp_path: Path, monkeypatch: pytest.Monk
     authority = {"certificate-authority-data": base64.b64encode(certificates.ca).decode()}
     path = server.write_kubeconfig(tmp_path / "config.json", user=data, **authority)
     monkeypatch.setenv("KUBECONFIG", str(path))
-    return server
+    yield server
+    server.stop()
 
 
 @pytest.mark.parametrize("arguments", [["start", "vm1"], ["stop", "vm", "vm1"], ["-n", "default", "restart", "vm1"]])
@@ -51,7 +53,6 @@ def test_lifecycle_verbs_import_nothing_heavy(tls_api: FakeApi, arguments: list[
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, cwd=ROOT, env=os.environ, check=False
     )
-    tls_api.stop()
     assert (done.returncode, done.stdout) == (0, f"VM vm1 was scheduled to {verb}\n")
     assert tls_api.requests == [("PUT", url)]
     loaded = {name.partition(".")[0] for name in done.stderr.split()}

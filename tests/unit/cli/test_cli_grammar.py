@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_fake_api import FakeApi
-from conftest import Run
+from cli_program import Run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cli_fake_api import FakeApi, Handler
-from conftest import Run
+from cli_program import Run
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from cli_certificates import Certificates
 from cli_fake_api import FakeApi
-from conftest import Certificates, Run
+from cli_program import Run
 
 from virt_kube import kubeconfig
 from virt_kube.kubeconfig import Flags, KubeconfigError, load

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from cli_fake_api import FakeApi, Handler, status
-from conftest import Run
+from cli_program import Run
 
 SUB = "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachines/vm1"
 VM = "/apis/kubevirt.io/v1/namespaces/default/virtualmachines"

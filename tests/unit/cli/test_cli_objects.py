@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from cli_fake_api import FakeApi, Handler, status
-from conftest import Run
+from cli_program import Run
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli_fake_api import FakeApi, Handler, status
-from conftest import Run
+from cli_program import Run
 
 from virtctl import viewer
 
