@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
+from support.fake_kube import FakeKube
 
-from tests.support.fake_kube import FakeKube
 from virt_api.app import build
 from virt_kube.api import Json, ServerFault
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from tests.support.local_cluster import WITHOUT_NODE, LocalCluster, eventually
+from support.local_cluster import WITHOUT_NODE, LocalCluster, eventually
 
 VM = {
     "apiVersion": "kubevirt.io/v1",

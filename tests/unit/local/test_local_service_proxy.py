@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from support.fake_kube import FakeKube
 
-from tests.support.fake_kube import FakeKube
 from virt_kube.api import Json
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES
 from virt_local.service_proxy import ENDPOINTS, SERVICES, ServiceProxy

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fake_kube import FakeKube
 
-from tests.support.fake_kube import FakeKube
 from virt_kube.api import Json
 from virt_kube.events import EventRecorder
 from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
