@@ -14,6 +14,7 @@ from virt_types.v1 import Timer as TimerSpec
 
 # libvirt 9.0 drops <direct> and <extended> of tlbflush silently.
 LIBVIRT_TLBFLUSH_MODES = 11_000_000
+SPINLOCK_RETRIES = 4096
 # (field of the spec, element of the domain), in the order libvirt writes them
 HYPERV = (
     ("relaxed", "relaxed"),
@@ -63,8 +64,9 @@ def _hyperv(hyperv: FeatureHyperv, libvirt_version: int) -> Iterator[HypervFeatu
         if state is None:
             continue
         enabled = state.enabled is not False
-        if field == "spinlocks" and enabled:
-            yield HypervFeature(tag, enabled, retries=4096 if state.spinlocks is None else state.spinlocks)
+        if field == "spinlocks":
+            retries = SPINLOCK_RETRIES if enabled and state.spinlocks is None else state.spinlocks
+            yield HypervFeature(tag, enabled, retries=retries)
         elif field == "vendorid":
             yield HypervFeature(tag, enabled, value=state.vendorid or "")
         elif field == "synictimer":

@@ -150,6 +150,71 @@ def test_the_first_socket_is_never_unplugged() -> None:
     assert [it.hotpluggable for it in cpu.hotplug] == [False] * 2 + [True] * 4
 
 
+def pinned(policy: str | None = None, disks: int = 0, **cpu: Any) -> dict[str, Any]:
+    domain = {"ioThreadsPolicy": policy} if policy else {}
+    return with_disks(*(disk(f"d{n}") for n in range(disks)), cpu={"dedicatedCpuPlacement": True, **cpu}, **domain)
+
+
+# NODE's cores are (0, 4) (1, 5) (2, 6) (3, 7); the guest has 0 4 2 6 1 5 3 for itself.
+PINS = [
+    # manifest, vCPUs, IO threads, emulator
+    (pinned(), ["0"], [], ""),
+    (pinned(cores=2, threads=2), ["0", "4", "1", "5"], [], ""),
+    (pinned(cores=1, threads=2, sockets=3), ["0", "4", "1", "5", "2", "6"], [], ""),
+    (pinned(cores=2, isolateEmulatorThread=True), ["0", "4"], [], "2"),
+    (pinned("shared", 1, cores=1), ["0"], ["0"], ""),
+    (pinned("shared", 1, cores=4), ["0", "4", "1", "5"], ["0,4,2,6"], ""),
+    (pinned("auto", 2, cores=4), ["0", "4", "1", "5"], ["0,4", "2,6"], ""),
+    (pinned("auto", 2, cores=4, isolateEmulatorThread=True), ["0", "4", "1", "5"], ["2"], "2"),
+]
+
+
+@pytest.mark.parametrize(("manifest", "vcpus", "iothreads", "emulator"), PINS)
+def test_pins(manifest: dict[str, Any], vcpus: list[str], iothreads: list[str], emulator: str) -> None:
+    tuning = build(guest_of(manifest)).tuning
+    assert tuning is not None
+    assert [pin.cpuset for pin in tuning.vcpus] == vcpus
+    assert [pin.cpuset for pin in tuning.iothreads] == iothreads
+    assert tuning.emulator == emulator
+
+
+def test_numa_cells_of_the_host_are_mirrored() -> None:
+    manifest = pinned(cores=3, threads=2, numa={"guestMappingPassthrough": {}})
+    manifest["spec"]["domain"]["memory"] = {"guest": "10Mi", "hugepages": {"pageSize": "2Mi"}}
+    cells = build(guest_of(manifest)).cpu.cells
+    assert [(cell.id, cell.host_cell, cell.cpus, cell.memory) for cell in cells] == [
+        (0, 0, "0,1,2,3", 3 * 2**21),
+        (1, 1, "4,5", 2 * 2**21),
+    ]
+    assert cells[1].distances == ((0, 20), (1, 10))
+
+
+SPINLOCKS = [
+    ({}, 4096),
+    ({"spinlocks": 8191}, 8191),
+    ({"enabled": False}, None),
+    ({"enabled": False, "spinlocks": 9}, 9),
+]
+
+
+@pytest.mark.parametrize(("asked", "retries"), SPINLOCKS)
+def test_spinlock_retries(asked: dict[str, Any], retries: int | None) -> None:
+    (feature,) = build(guest_of(minimal(features={"hyperv": {"spinlocks": asked}}))).features.hyperv or ()
+    assert (feature.tag, feature.retries) == ("spinlocks", retries)
+
+
+def test_the_root_complex_has_room_for_so_many() -> None:
+    manifest = with_disks(*(disk(f"d{n}") for n in range(24)))
+    manifest["metadata"]["annotations"] = {"kubevirt.io/placePCIDevicesOnRootComplex": "true"}
+    placed = build(guest_of(manifest))
+    slots = [int(it.address.slot, 16) for it in (*placed.controllers, *placed.disks, placed.balloon) if it.address]
+    assert len(slots) == 28
+    assert slots == [slot for slot in range(2, 0x20) if slot not in {0x1B, 0x1F}]
+    manifest["spec"]["domain"]["devices"]["rng"] = {}
+    with pytest.raises(RenderError, match="no slot is left"):
+        render(guest_of(manifest))
+
+
 @pytest.mark.parametrize(
     ("version", "maximum"), [(9_000_000, 0), (11_000_000, 4 * 2**30)], ids=["libvirt 9.0", "libvirt 11.0"]
 )
