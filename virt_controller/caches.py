@@ -7,7 +7,7 @@ from functools import partial
 
 from virt_controller.objects import Node, PersistentVolumeClaim
 from virt_controller.phase import is_final
-from virt_controller.placer import PLACED_INDEX, UNPLACED_INDEX, claim_names, placed_indexer
+from virt_controller.placer import claim_names
 from virt_kube.api import KubeClient
 from virt_kube.informer import Informer
 from virt_kube.resources import NODES, PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
@@ -16,6 +16,7 @@ from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
 CLAIM_INDEX = "claim"
 NODE_INDEX = "node"
+UNPLACED_INDEX = "unplaced"
 
 
 class Caches:
@@ -35,7 +36,6 @@ class Caches:
             partial(decode, type_=VirtualMachineInstance),
             namespace=namespace,
             indexers={
-                PLACED_INDEX: placed_indexer,
                 UNPLACED_INDEX: _unplaced,
                 NODE_INDEX: _node,
             },

@@ -6,7 +6,7 @@ memory choose. What does not fit is said in words and numbers. Pod rules and top
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -36,6 +36,9 @@ class Demand(NamedTuple):
         assert isinstance(other, Demand)  # noqa: S101  for the type checker: tuple's + takes any tuple
         return Demand(self.cpu + other.cpu, self.memory + other.memory)
 
+    def __sub__(self, other: Demand) -> Demand:
+        return Demand(self.cpu - other.cpu, self.memory - other.memory)
+
 
 class Placed(NamedTuple):
     node: str
@@ -47,12 +50,9 @@ class Unschedulable(NamedTuple):
     message: str
 
 
-def place(
-    vmi: VirtualMachineInstance, nodes: Iterable[Node], others: Iterable[VirtualMachineInstance]
-) -> Placed | Unschedulable:
-    """The node for `vmi`; `others` are all VMIs, of which the unfinished ones with a node take room."""
+def place(vmi: VirtualMachineInstance, nodes: Iterable[Node], taken: Mapping[str, Demand]) -> Placed | Unschedulable:
+    """The node for `vmi`; `taken` is what other VMIs take of each node already (`taken_by` counts it)."""
     candidates = sorted(nodes, key=lambda node: node.metadata.name)
-    taken = _taken(vmi, others)
     wanted = demand(vmi)
     fitting: list[tuple[int, int, str]] = []
     refusals: list[str] = []
@@ -107,12 +107,12 @@ def _quantity(value: str | int | float | None, read: Callable[[str | int | float
         return 0
 
 
-def _taken(vmi: VirtualMachineInstance, others: Iterable[VirtualMachineInstance]) -> dict[str, Demand]:
+def taken_by(vmis: Iterable[VirtualMachineInstance]) -> dict[str, Demand]:
+    """What VMIs take of each node: those that have one and are not final."""
     taken: dict[str, Demand] = {}
-    for other in others:
-        node = other.status.node_name
-        if node and not is_final(other) and other.metadata.uid != (vmi.metadata.uid or None):
-            taken[node] = taken.get(node, Demand(0, 0)) + demand(other)
+    for vmi in vmis:
+        if (node := vmi.status.node_name) and not is_final(vmi):
+            taken[node] = taken.get(node, Demand(0, 0)) + demand(vmi)
     return taken
 
 

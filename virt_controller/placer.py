@@ -5,18 +5,19 @@ The VM loop asks when it creates an instance, so that it is born placed; the VMI
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from virt_controller.objects import Node, PersistentVolumeClaim
 from virt_controller.phase import PENDING, SCHEDULED, drop_conditions, enter, set_condition
-from virt_controller.placement import Placed, place
+from virt_controller.placement import Demand, Placed, place, taken_by
 from virt_kube.events import EventKind
 from virt_kube.informer import Informer, Key, key_of
 from virt_types import labels
 from virt_types.v1 import VirtualMachineInstance
 
+NOTHING = Demand(0, 0)
 NOT_SCHEDULED = "virt-launcher pod has not yet been scheduled"
 NOT_RUNNING = "Guest VM is not reported as running"
 CLAIM_MISSING = "PVC {namespace}/{name} does not exist, waiting for it to appear"
@@ -44,6 +45,8 @@ class Placer:
         self._vmis = vmis
         self._claims = claims
         self._assumed: dict[Key, VirtualMachineInstance] = {}
+        self._taken: dict[str, Demand] = {}
+        vmis.add_handler(self._count)
 
     def apply(self, vmi: VirtualMachineInstance, now: float) -> Wait | None:
         """Place `vmi`, changing its labels and status; or write into its conditions what it waits for.
@@ -69,6 +72,21 @@ class Placer:
         finally:
             self._assumed.pop(key, None)
 
+    def _taken_now(self) -> Mapping[str, Demand]:
+        """The running count, and what is assumed but not in the cache yet."""
+        taken = self._taken
+        for key, vmi in self._assumed.items():
+            known = self._vmis.get(*key)
+            if known is None or not known.status.node_name:
+                taken = _plus(taken, taken_by([vmi]))
+        return taken
+
+    def _count(self, old: VirtualMachineInstance | None, new: VirtualMachineInstance | None) -> None:
+        for node, demand in taken_by([old] if old is not None else []).items():
+            self._taken[node] -= demand
+        for node, demand in taken_by([new] if new is not None else []).items():
+            self._taken[node] = self._taken.get(node, NOTHING) + demand
+
     def _missing_claim(self, vmi: VirtualMachineInstance) -> Wait | None:
         namespace = vmi.metadata.namespace
         for claim in claim_names(vmi):
@@ -78,8 +96,7 @@ class Placer:
         return None
 
     def _place(self, vmi: VirtualMachineInstance, now: float) -> Wait | None:
-        known = {key_of(other): other for other in self._vmis.by_index(PLACED_INDEX, "true")}
-        result = place(vmi, self._nodes.list(), {**known, **self._assumed}.values())
+        result = place(vmi, self._nodes.list(), self._taken_now())
         if not isinstance(result, Placed):
             return Wait(result.message, "", "FailedScheduling", "Warning")
         vmi.metadata.labels = {**vmi.metadata.labels, labels.NODE_NAME: result.node}
@@ -90,12 +107,8 @@ class Placer:
         return None
 
 
-PLACED_INDEX = "placed"
-UNPLACED_INDEX = "unplaced"
-
-
-def placed_indexer(vmi: VirtualMachineInstance) -> tuple[str, ...]:
-    return ("true",) if vmi.status.node_name else ()
+def _plus(left: Mapping[str, Demand], right: Mapping[str, Demand]) -> dict[str, Demand]:
+    return {node: left.get(node, NOTHING) + right.get(node, NOTHING) for node in left.keys() | right.keys()}
 
 
 def claim_names(vmi: VirtualMachineInstance) -> list[str]:

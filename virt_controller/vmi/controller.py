@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from virt_controller.caches import Caches
+from virt_controller.caches import UNPLACED_INDEX, Caches
 from virt_controller.objects import Node, PersistentVolumeClaim
 from virt_controller.phase import FAILED, enter, is_final
-from virt_controller.placer import UNPLACED_INDEX, Placer
+from virt_controller.placer import Placer
 from virt_controller.vmi.decide import End, Place, ReleaseOrphan, decide
 from virt_kube.api import Conflict, Invalid, JsonPatch, KubeClient, NotFound
 from virt_kube.clock import Clock

@@ -12,12 +12,14 @@ from support.fake_kube import FakeKube, loop_clock
 from support.fake_node import FakeNode, add_node, node_object
 
 from virt_controller.app import Options, run
+from virt_controller.caches import Caches
 from virt_controller.objects import Node
-from virt_controller.placement import Placed, Unschedulable, demand, place
+from virt_controller.placement import Placed, Unschedulable, demand, place, taken_by
+from virt_controller.placer import Placer
 from virt_kube.api import Json
 from virt_kube.clock import rfc3339
 from virt_kube.resources import NODES, PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
-from virt_types.codec import from_builtins
+from virt_types.codec import encode, from_builtins
 from virt_types.v1 import VirtualMachineInstance
 
 
@@ -90,36 +92,35 @@ REFUSED: list[tuple[VirtualMachineInstance, Node, str]] = [
 
 @pytest.mark.parametrize(("machine", "host"), FITS)
 def test_fits(machine: VirtualMachineInstance, host: Node) -> None:
-    assert place(machine, [host], []) == Placed("n1")
+    assert place(machine, [host], {}) == Placed("n1")
 
 
 @pytest.mark.parametrize(("machine", "host", "why"), REFUSED)
 def test_says_what_is_missing(machine: VirtualMachineInstance, host: Node, why: str) -> None:
-    assert place(machine, [host], []) == Unschedulable(f"0/1 nodes are available: {why}.")
+    assert place(machine, [host], {}) == Unschedulable(f"0/1 nodes are available: {why}.")
 
 
 def test_counts_the_reasons_of_many_nodes() -> None:
     hosts = [node("n1", spec={"unschedulable": True}), node("n2", spec=TAINT), node("n3", spec=TAINT)]
-    answer = place(vmi(), hosts, [])
+    answer = place(vmi(), hosts, {})
     assert answer == Unschedulable(f"0/3 nodes are available: 2 {DRAIN}; 1 cordoned.")
-    assert place(vmi(), [], []) == Unschedulable("no node is known: is virt-handler running?")
+    assert place(vmi(), [], {}) == Unschedulable("no node is known: is virt-handler running?")
 
 
 def test_the_room_others_take_counts_until_they_end() -> None:
     hosts = [node(memory="3Gi")]
-    assert isinstance(place(vmi("b", "2Gi"), hosts, [vmi("a", "2Gi", on="n1")]), Unschedulable)
-    assert place(vmi("b", "2Gi"), hosts, [vmi("a", "2Gi", on="n1", phase="Succeeded")]) == Placed("n1")
-    assert place(vmi("b", "2Gi"), hosts, [vmi("a", "2Gi", on="n2")]) == Placed("n1")
-    assert place(vmi("a", "2Gi"), hosts, [vmi("a", "2Gi", on="n1")]) == Placed("n1")
+    assert isinstance(place(vmi("b", "2Gi"), hosts, taken_by([vmi("a", "2Gi", on="n1")])), Unschedulable)
+    assert place(vmi("b", "2Gi"), hosts, taken_by([vmi("a", "2Gi", on="n1", phase="Succeeded")])) == Placed("n1")
+    assert place(vmi("b", "2Gi"), hosts, taken_by([vmi("a", "2Gi", on="n2")])) == Placed("n1")
 
 
 def test_prefers_what_is_preferred_and_then_the_emptier_node() -> None:
     hosts = [node("n1"), node("n2", labels={"gen": "2"})]
-    assert place(vmi(), hosts, [vmi("b", on="n1")]) == Placed("n2")
-    assert place(vmi(), hosts, [vmi("b", on="n2")]) == Placed("n1")
+    assert place(vmi(), hosts, taken_by([vmi("b", on="n1")])) == Placed("n2")
+    assert place(vmi(), hosts, taken_by([vmi("b", on="n2")])) == Placed("n1")
     preference = {"weight": 5, "preference": {"matchExpressions": [expression("In", "2")]}}
     wish = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}}
-    assert place(vmi(affinity=wish), hosts, [vmi("b", on="n2")]) == Placed("n2")
+    assert place(vmi(affinity=wish), hosts, taken_by([vmi("b", on="n2")])) == Placed("n2")
 
 
 def test_demand_is_requests_or_guest_size_and_overhead() -> None:
@@ -135,7 +136,7 @@ def test_never_more_than_a_node_has(guests: list[int], sizes: list[int]) -> None
     hosts = [node(f"n{number}", memory=f"{size}Gi", cpu="64") for number, size in enumerate(sizes)]
     placed: list[VirtualMachineInstance] = []
     for number, size in enumerate(guests):
-        answer = place(vmi(f"v{number}", f"{size}Gi"), hosts, placed)
+        answer = place(vmi(f"v{number}", f"{size}Gi"), hosts, taken_by(placed))
         if isinstance(answer, Placed):
             placed.append(vmi(f"v{number}", f"{size}Gi", on=answer.node))
     for number, size in enumerate(sizes):
@@ -285,3 +286,29 @@ async def test_a_beating_heart_keeps_a_node_open() -> None:
         host = cluster.kube.find(NODES, "", "node1")
         assert host is not None
         assert host["metadata"]["labels"]["kubevirt.io/schedulable"] == "true"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.sampled_from(["", "n1", "n2"]),
+            st.sampled_from(["Pending", "Running", "Failed"]),
+            st.booleans(),
+        )
+    )
+)
+def test_the_running_count_is_what_counting_would_give(story: list[tuple[str, str, str, bool]]) -> None:
+    """Whatever becomes of VMIs, the placer's count of taken room stays that of the cache."""
+    kube = FakeKube(clock=lambda: 0.0)
+    caches = Caches(kube)
+    placer = Placer(caches.nodes, caches.vmis, caches.claims)
+    for version, (name, on, phase, gone) in enumerate(story, start=1):
+        changed = vmi(name, f"{version}Gi", on=on, phase=phase)
+        changed.metadata.resource_version = str(version)
+        if gone:
+            caches.vmis._delete(changed)
+        else:
+            caches.vmis.absorb(encode(changed))
+        counted = taken_by(caches.vmis.list())
+        assert {node: taken for node, taken in placer._taken.items() if any(taken)} == counted
