@@ -64,33 +64,33 @@ def _wait(client: Client, target: Goal, deadline: float, timeout: float, progres
         progress.show(f"Waiting for {target.title} to be {target.wanted}: {explain(current)}")
 
     while True:
-        current = get(client, target.plural, target.name)
-        if target.reached(current):
-            return
-        if current is None and not target.may_be_absent:
-            raise WaitFailed(f"{target.title} was deleted while waiting for it to be {target.wanted}")
-        tick()
-        query = {
-            "fieldSelector": f"metadata.name={target.name}",
-            "watch": "true",
-            "timeoutSeconds": str(WATCH_SECONDS),
-            "resourceVersion": version_of(current) or "0",
-        }
         try:
-            for event in client.watch(client.objects(target.plural, query=query), on_idle=tick):
-                kind, current = event.get("type"), event.get("object")
-                if kind == "ERROR":
-                    break
-                if kind == "DELETED":
-                    current = None
-                    break
+            for current in _states(client, target, tick):
                 if target.reached(current):
                     return
+                if current is None and not target.may_be_absent:
+                    raise WaitFailed(f"{target.title} was deleted while waiting for it to be {target.wanted}")
                 tick()
         except Unreachable:
             # A server that restarts; the deadline still holds.
             tick()
             time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+
+
+def _states(client: Client, target: Goal, on_idle: Callable[[], None]) -> Iterator[Json | None]:
+    """The object as it is, then after each change, None while there is none; ends when the server ends its watch."""
+    current = get(client, target.plural, target.name)
+    yield current
+    query = {
+        "fieldSelector": f"metadata.name={target.name}",
+        "watch": "true",
+        "timeoutSeconds": str(WATCH_SECONDS),
+        "resourceVersion": version_of(current) or "0",
+    }
+    for event in client.watch(client.objects(target.plural, query=query), on_idle=on_idle):
+        if event.get("type") == "ERROR":
+            return
+        yield None if event.get("type") == "DELETED" else event.get("object")
 
 
 def get(client: Client, plural: str, name: str) -> Json | None:

@@ -140,6 +140,17 @@ def test_wait_goes_on_when_the_server_ends_the_watch(api: FakeApi, virtctl: Run)
     assert virtctl("stop", "vm1", "--wait").out.endswith("VM vm1 is stopped\n")
 
 
+def test_wait_outlives_a_server_that_restarts(api: FakeApi, virtctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang_up(handler: Handler) -> None:
+        handler.close_connection = True
+
+    monkeypatch.setattr("virtctl.waiting.time.sleep", lambda _: None)
+    api.on("PUT", f"{SUB}/start", (202, None))
+    api.on("GET", f"{VM}/vm1", hang_up, hang_up, hang_up, (200, vm("Stopped")), (200, vm("Running")))
+    api.on("GET", VM, hang_up)
+    assert virtctl("start", "vm1", "--wait").out.endswith("VM vm1 is running\n")
+
+
 def test_wait_for_restart_wants_another_instance(api: FakeApi, virtctl: Run) -> None:
     api.on("PUT", f"{SUB}/restart", (202, None))
     api.on("GET", f"{VMI}/vm1", (200, vmi("old", "Running")))
