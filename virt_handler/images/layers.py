@@ -65,16 +65,17 @@ class Wanted(NamedTuple):
 
 def wanted(path: str) -> Wanted:
     """What a containerDisk's `path` asks for; raises ImageRefused."""
-    if not path:
+    inner = path.removeprefix("/").removesuffix("/")
+    if path in {"", f"/{DISK_DIRECTORY}", f"/{DISK_DIRECTORY}/"}:
         return Wanted()
-    parts = path.strip("/").split("/")
+    parts = inner.split("/")
     if not path.startswith("/") or ".." in parts or "" in parts or not path.isprintable() or len(path) > 4096:
         raise ImageRefused(
             f"containerDisk path {path[:200]!r} is not an absolute path without '..' and '//'",
             reason="InvalidPath",
             hint="leave it out when the image has one file in /disk",
         )
-    return Wanted(file="/".join(parts))
+    return Wanted(file=inner)
 
 
 def apply(blob: Path, compression: str, target: Path, want: Wanted) -> None:
