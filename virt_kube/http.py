@@ -86,10 +86,6 @@ class HttpClient:
         """The client kubectl's rules lead to. Raises KubeconfigError."""
         return cls(load(path, context), user_agent=user_agent)
 
-    @property
-    def server(self) -> str:
-        return self._config.server
-
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         return await self._request("GET", resource.path(namespace, name))
 

@@ -37,11 +37,6 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._ready)
 
-    @property
-    def idle(self) -> bool:
-        """Nothing waits and nothing is being worked; keys whose time has not come don't count."""
-        return not self._dirty and not self._working
-
     def add(self, key: K) -> None:
         """Work the key as soon as a worker is free."""
         if self._shut or key in self._dirty:
@@ -77,9 +72,6 @@ class WorkQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """The key succeeded: its next failure starts the back-off anew."""
         self._failures.pop(key, None)
-
-    def failures(self, key: K) -> int:
-        return self._failures.get(key, 0)
 
     async def get(self) -> K:
         """The next key; it must be given back with `done`. Raises ShutDown."""

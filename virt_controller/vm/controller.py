@@ -64,10 +64,9 @@ UNSTORABLE = (BadRequest, Invalid)
 class _Failed(Exception):
     """An effect the user should hear about did not work."""
 
-    def __init__(self, failure: Failure, event: str, *, permanent: bool = False) -> None:
+    def __init__(self, failure: Failure, *, permanent: bool = False) -> None:
         super().__init__(failure.message)
         self.failure = failure
-        self.event = event
         self.permanent = permanent
 
 
@@ -149,7 +148,7 @@ class VirtualMachineController:
 
     def _tell_failure(self, key: Key, vm: VirtualMachine, error: _Failed) -> _Failed:
         if self._failures.get(key) != error.failure:
-            self._recorder.event(vm, "Warning", error.failure.reason, error.event)
+            self._recorder.event(vm, "Warning", *error.failure)
         self._failures[key] = error.failure
         log.warning("sync failed vm=%s reason=%s error=%s", key, error.failure.reason, error.failure.message)
         return error
@@ -205,7 +204,7 @@ class VirtualMachineController:
             raise  # says nothing about the VM; the runner tries again
         except ApiError as error:
             failure = Failure("FailedCreate", CREATE_FAILED.format(error=error.message))
-            raise _Failed(failure, failure.message, permanent=isinstance(error, UNSTORABLE)) from error
+            raise _Failed(failure, permanent=isinstance(error, UNSTORABLE)) from error
         log.info("instance created namespace=%s name=%s node=%s", namespace, name, vmi.status.node_name or "-")
         self._recorder.event(vm, "Normal", "SuccessfulCreate", CREATED.format(name=name))
         if wait is not None and created is not None:
@@ -223,7 +222,7 @@ class VirtualMachineController:
             if isinstance(error, Unreachable):
                 raise
             failure = Failure("FailedDelete", DELETE_FAILED.format(name=key.name, error=error.message))
-            raise _Failed(failure, failure.message) from error
+            raise _Failed(failure) from error
         log.info("instance deleted namespace=%s name=%s uid=%s", *key, uid)
         self._recorder.event(vm, "Normal", "SuccessfulDelete", DELETED.format(uid=uid))
 
