@@ -359,7 +359,6 @@ async def test_a_plain_qcow2_is_accepted(tmp_path: Path) -> None:
     [
         (("-b", "/etc/passwd", "-F", "raw", "-u"), "has a backing file"),
         (("-o", "data_file=/tmp/vh-data,data_file_raw=on"), "has an external data file"),
-        (("--object", "secret,id=s,data=x", "-o", "encrypt.format=luks,encrypt.key-secret=s"), "is encrypted"),
     ],
 )
 async def test_an_image_that_leads_elsewhere_is_refused(tmp_path: Path, options: tuple[str, ...], text: str) -> None:

@@ -1,0 +1,304 @@
+"""Volumes: every kind prepared, and every path a user can bend."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virt_handler.errors import ClaimNotFound, HandlerError, ImageRefused, ObjectNotFound, UnsafePath, VolumeError
+from virt_handler.images.store import ImageStore
+from virt_handler.layout import Layout
+from virt_handler.volumes import cloudinit, disk_images, safe_paths
+from virt_handler.volumes.credentials import pull_credentials
+from virt_handler.volumes.objects import Objects
+from virt_handler.volumes.prepare import Volumes
+from virt_kube.api import NotFound, Resource
+from virt_types.codec import from_builtins
+from virt_types.v1 import VirtualMachineInstance
+
+UID = "5f5d0d4e-0000-4000-8000-000000000001"
+
+
+class FakeApi:
+    """Objects by kind and name, as an API would answer them."""
+
+    def __init__(self, objects: dict[tuple[str, str], dict[str, Any]]) -> None:
+        self.objects = objects
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
+        if (resource.kind, f"{namespace}/{name}") not in self.objects:
+            raise NotFound(f"{resource.kind} {name}")
+        return json.dumps(self.objects[resource.kind, f"{namespace}/{name}"]).encode()
+
+
+def encoded(**values: str) -> dict[str, Any]:
+    return {"data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}}
+
+
+OBJECTS = {
+    ("PersistentVolumeClaim", "default/claim"): {"spec": {"resources": {"requests": {"storage": "3Mi"}}}},
+    ("PersistentVolumeClaim", "default/bound"): {"status": {"capacity": {"storage": "5Mi"}}},
+    ("Secret", "default/seed"): encoded(userData="#cloud-config from secret", networkdata="version: 2"),
+    ("Secret", "other/seed"): encoded(userdata="of another namespace"),
+    ("ConfigMap", "default/config"): {
+        "data": {"app.conf": "x=1"},
+        "binaryData": {"b": base64.b64encode(b"\0\1").decode()},
+    },
+    ("ConfigMap", "default/answers"): {"data": {"Autounattend.XML": "<xml/>"}},
+}
+
+
+def vmi(volume: dict[str, Any], **spec: Any) -> VirtualMachineInstance:
+    return from_builtins(
+        {
+            "metadata": {"name": "vm.one", "namespace": "default", "uid": UID},
+            "spec": {"volumes": [{"name": "vol"} | volume], "domain": {"firmware": {"uuid": "u-1"}}} | spec,
+        },
+        VirtualMachineInstance,
+    )
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Iterator[Layout]:
+    with tempfile.TemporaryDirectory(prefix="vh", dir="/tmp") as run:  # socket paths are short
+        result = Layout(tmp_path / "state", Path(run))
+        result.prepare()
+        result.make_guest(UID, None)
+        yield result
+
+
+async def prepared(layout: Layout, volume: dict[str, Any], **spec: Any) -> Any:
+    images = ImageStore(layout.images, {}, frozenset())
+    volumes = Volumes(layout, images, Objects(FakeApi(OBJECTS)), lambda *_: None)  # type: ignore[arg-type]
+    return (await volumes.prepare(vmi(volume, **spec), None))["vol"]
+
+
+def iso_file(path: str, name: str) -> bytes:
+    command = ["xorriso", "-osirrox", "on", "-indev", path, "-extract_single", f"/{name}", "/dev/stdout"]
+    out = Path(path).with_suffix(".out")
+    command[-1] = str(out)
+    subprocess.run(command, check=True, capture_output=True)
+    try:
+        return out.read_bytes()
+    finally:
+        out.unlink()
+
+
+def volume_id(path: str) -> str:
+    with Path(path).open("rb") as file:
+        file.seek(0x8000 + 40)
+        return file.read(32).decode().strip()
+
+
+async def test_an_empty_disk_is_made_once_and_kept(layout: Layout) -> None:
+    source = await prepared(layout, {"emptyDisk": {"capacity": "2.5Mi"}})
+    assert source.format == "qcow2"
+    path = Path(source.path)
+    assert disk_images.check_qcow2(path.read_bytes()[:4096], "it") == 2 << 20
+    before = path.stat().st_ino
+    await prepared(layout, {"emptyDisk": {"capacity": "2.5Mi"}})
+    assert path.stat().st_ino == before
+
+
+async def test_a_no_cloud_seed_is_private_and_complete(layout: Layout) -> None:
+    source = await prepared(layout, {"cloudInitNoCloud": {"userData": "#cloud-config\npassword: geheim"}})
+    assert volume_id(source.path) == "cidata"
+    assert Path(source.path).stat().st_mode & 0o777 == 0o600
+    assert iso_file(source.path, "user-data") == b"#cloud-config\npassword: geheim"
+    assert json.loads(iso_file(source.path, "meta-data")) == {"instance-id": "u-1", "local-hostname": "vm"}
+    assert [path.name for path in Path(source.path).parent.iterdir()] == ["vol.iso"]
+
+
+async def test_a_seed_from_a_secret_is_of_the_own_namespace(layout: Layout) -> None:
+    refs = {"secretRef": {"name": "seed"}, "networkDataSecretRef": {"name": "seed"}}
+    source = await prepared(layout, {"cloudInitNoCloud": refs})
+    assert iso_file(source.path, "user-data") == b"#cloud-config from secret"
+    assert iso_file(source.path, "network-config") == b"version: 2"
+    with pytest.raises(ObjectNotFound, match="Secret default/nothing does not exist"):
+        await prepared(layout, {"cloudInitNoCloud": {"secretRef": {"name": "nothing"}}})
+
+
+async def test_a_configuration_drive_has_openstacks_layout(layout: Layout) -> None:
+    encoded_data = base64.b64encode(b"echo hi").decode()
+    source = await prepared(layout, {"cloudInitConfigDrive": {"userDataBase64": encoded_data}}, hostname="box")
+    assert volume_id(source.path) == "config-2"
+    assert iso_file(source.path, "openstack/latest/user_data") == b"echo hi"
+    meta = json.loads(iso_file(source.path, "openstack/latest/meta_data.json"))
+    assert (meta["hostname"], meta["uuid"], meta["instance_id"]) == ("box", "u-1", "vm.one.default")
+
+
+async def test_config_maps_and_answer_files_are_cdroms(layout: Layout) -> None:
+    source = await prepared(layout, {"configMap": {"name": "config"}})
+    assert volume_id(source.path) == "cfgdata"
+    assert (iso_file(source.path, "app.conf"), iso_file(source.path, "b")) == (b"x=1", b"\0\1")
+    source = await prepared(layout, {"sysprep": {"configMap": {"name": "answers"}}})
+    assert volume_id(source.path) == "unattendCD"
+    with pytest.raises(VolumeError, match="unattend.xml but neither were found"):
+        await prepared(layout, {"sysprep": {"configMap": {"name": "config"}}})
+
+
+async def test_a_claims_disk_is_made_when_its_directory_is_empty(layout: Layout) -> None:
+    source = await prepared(layout, {"persistentVolumeClaim": {"claimName": "claim"}})
+    assert source.path == str(layout.volumes / "default" / "claim" / "disk.img")
+    assert Path(source.path).stat().st_size == 3 << 20
+    Path(source.path).write_bytes(b"data")
+    await prepared(layout, {"persistentVolumeClaim": {"claimName": "claim"}})
+    assert Path(source.path).read_bytes() == b"data"
+
+
+async def test_an_ephemeral_volume_leaves_its_claim_alone(layout: Layout) -> None:
+    source = await prepared(layout, {"ephemeral": {"persistentVolumeClaim": {"claimName": "bound"}}})
+    assert source.format == "qcow2"
+    assert (source.backing.format, source.backing.readonly) == ("raw", True)
+    assert Path(source.backing.path).stat().st_size == 5 << 20
+
+
+async def test_a_missing_claim_is_waited_for(layout: Layout) -> None:
+    with pytest.raises(ClaimNotFound) as missing:
+        await prepared(layout, {"persistentVolumeClaim": {"claimName": "none"}})
+    assert missing.value.message == "PVC default/none does not exist, waiting for it to appear"
+    assert (missing.value.reason, missing.value.fatal) == ("FailedPvcNotFound", False)
+
+
+def replace_by_link(place: Path, target: Path) -> None:
+    place.symlink_to(target)
+
+
+def replace_by_hard_link(place: Path, target: Path) -> None:
+    os.link(target, place)
+
+
+def replace_by_fifo(place: Path, _target: Path) -> None:
+    os.mkfifo(place)
+
+
+def replace_by_directory(place: Path, _target: Path) -> None:
+    place.mkdir()
+
+
+SWAPS = [replace_by_link, replace_by_hard_link, replace_by_fifo, replace_by_directory]
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+async def test_a_claims_disk_that_is_something_else_is_refused(layout: Layout, tmp_path: Path, swap: Any) -> None:
+    secret = tmp_path / "shadow"
+    secret.write_bytes(b"root")
+    place = layout.volumes / "default" / "claim"
+    place.mkdir(parents=True)
+    swap(place / "disk.img", secret)
+    with pytest.raises(UnsafePath):
+        await prepared(layout, {"persistentVolumeClaim": {"claimName": "claim"}})
+    assert secret.read_bytes() == b"root"
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+async def test_a_host_disk_that_is_something_else_is_refused(layout: Layout, tmp_path: Path, swap: Any) -> None:
+    secret = tmp_path / "shadow"
+    secret.write_bytes(b"root")
+    swap(tmp_path / "disk.img", secret)
+    for kind in ("Disk", "DiskOrCreate"):
+        with pytest.raises(UnsafePath):
+            await prepared(layout, {"hostDisk": {"path": str(tmp_path / "disk.img"), "type": kind, "capacity": "1Mi"}})
+
+
+async def test_a_host_disk_behind_a_linked_directory_is_refused(layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(UnsafePath, match="through a link"):
+        await prepared(
+            layout, {"hostDisk": {"path": f"{tmp_path}/link/d.img", "type": "DiskOrCreate", "capacity": "1Mi"}}
+        )
+
+
+async def test_a_host_disk_is_made_only_when_asked_and_never_given_away(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "host.img"
+    with pytest.raises(VolumeError, match="does not exist"):
+        await prepared(layout, {"hostDisk": {"path": str(path), "type": "Disk"}})
+    await prepared(layout, {"hostDisk": {"path": str(path), "type": "DiskOrCreate", "capacity": "2Mi"}})
+    assert path.stat().st_size == 2 << 20
+    path.chmod(0o640)
+    before = path.stat()
+    await prepared(layout, {"hostDisk": {"path": str(path), "type": "Disk"}})
+    assert (path.stat().st_mode, path.stat().st_uid) == (before.st_mode, before.st_uid)
+
+
+async def test_a_host_disk_larger_than_the_file_system_is_refused(layout: Layout, tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match="not enough space, demanded size"):
+        await prepared(layout, {"hostDisk": {"path": f"{tmp_path}/d", "type": "DiskOrCreate", "capacity": "4Ei"}})
+
+
+PATHS = ["", "a", "/", "/a/", "//a", "/a//b", "/a/../b", "/./a", "/a\0b", "/a\nb", "/" + "x/" * 4096 + "x"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_that_is_not_plain_is_refused(path: str) -> None:
+    with pytest.raises(UnsafePath):
+        safe_paths.parts_of(path, "field")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0", "x" * 300])
+def test_a_volume_name_that_is_no_file_name_is_refused(name: str) -> None:
+    with pytest.raises(UnsafePath):
+        safe_paths.component(name, "field")
+
+
+MAGICS = [(magic, name) for magic, name in disk_images.FOREIGN_MAGIC.items()]
+
+
+@pytest.mark.parametrize(("magic", "name"), MAGICS)
+async def test_foreign_formats_are_named(tmp_path: Path, magic: bytes, name: str) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(magic.ljust(1024, b"\0"))
+    with pytest.raises(ImageRefused, match=name):
+        await disk_images.inspect(path, "disk")
+
+
+def header(**fields: int) -> bytes:
+    values = dict.fromkeys(("version", "backing", "backing_size", "cluster_bits", "size", "encryption", "l1"), 0)
+    values |= {"version": 3, "cluster_bits": 16, "size": 1 << 20, "l1": 1} | fields
+    features = values.pop("features", 0)
+    return disk_images.QCOW2_HEADER.pack(b"QFI\xfb", *values.values(), 0, 0, 0, 0, 0, features, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"version": 1},
+        {"backing": 100},
+        {"encryption": 2},
+        {"features": 1 << 2},
+        {"features": 1 << 40},
+        {"size": 1 << 60},
+        {"l1": 1 << 30},
+        {"cluster_bits": 60},
+    ],
+)
+def test_a_qcow2_header_that_asks_for_more_than_a_disk_is_refused(fields: dict[str, int]) -> None:
+    assert disk_images.check_qcow2(header(), "it") == 1 << 20
+    with pytest.raises(ImageRefused):
+        disk_images.check_qcow2(header(**fields), "it")
+
+
+def test_a_login_is_for_its_registry_only() -> None:
+    auth = base64.b64encode(b"me:pass:word").decode()
+    secret = {".dockerconfigjson": json.dumps({"auths": {"https://reg.lan:5000/v2/": {"auth": auth}}}).encode()}
+    assert pull_credentials(secret, "reg.lan:5000/a", "f") == ("me", "pass:word")
+    assert pull_credentials(secret, "quay.io/a/b", "f") is None
+    for broken in ({}, {".dockerconfigjson": b"[]"}, {".dockerconfigjson": b"{"}):
+        with pytest.raises(VolumeError):
+            pull_credentials(broken, "a/b", "f")
+
+
+def test_broken_base64_names_its_field() -> None:
+    source = vmi({"cloudInitNoCloud": {"userDataBase64": "%%%"}}).spec.volumes[0].cloud_init_no_cloud
+    assert source is not None
+    with pytest.raises(HandlerError, match=r"f\.userDataBase64 is not base64"):
+        cloudinit.seed(source, {}, "f")
