@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import socket
 import sys
@@ -21,8 +22,9 @@ from examples.demo import guest, image, packages
 from examples.demo.shell import DemoError, Shell, program
 
 MACHINE = "vm-cirros"
-MANIFEST = Path(__file__).parents[1] / "vm-cirros.yaml"
+MANIFEST = Path(os.path.relpath(Path(__file__).parents[1])) / "vm-cirros.yaml"
 IMAGE = "kubevirt/cirros-container-disk-demo:latest"
+LIBVIRT, NETWORK = "qemu:///system", "virtctl"
 SCRIPT_SAYS = "printed from cloud-init userdata"
 LOGIN = "login:"
 LOG_LINES = 15
@@ -37,6 +39,7 @@ class Demo:
         self.state, self.sockets = work / "state", work / "run"
         self.shell = Shell({"KUBECONFIG": str(self.state / "kubeconfig"), "PYTHONUNBUFFERED": "1"})
         self.virtctl = program("virtctl")
+        self._had_network = self.shell.quiet("virsh", "-c", LIBVIRT, "net-info", NETWORK)
         self._places = ("--state-dir", str(self.state), "--run-dir", str(self.sockets))
 
     def build_image(self) -> Path:
@@ -104,6 +107,10 @@ class Demo:
         self.shell.step("Clean up")
         self.shell.run(self.virtctl, "delete", "vm", MACHINE)
         self.shell.run(self.virtctl, "local", "down", "--guests", "stop", *self._places)
+        if not self._had_network:
+            # `local down` keeps the network for the next `up`; here there is none.
+            for verb in ("net-destroy", "net-undefine"):
+                self.shell.quiet("virsh", "-c", LIBVIRT, verb, NETWORK)
 
     def abandon(self) -> None:
         """After a failure: say where to look, stop what runs, keep the logs."""

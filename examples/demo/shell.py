@@ -68,6 +68,13 @@ class Shell:
             raise DemoError(f"`{shlex.join(command)}` should have printed {expect!r}")
         return output
 
+    def quiet(self, *command: str) -> bool:
+        """Run without showing; whether it is there and succeeded."""
+        try:
+            return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode == 0
+        except FileNotFoundError:
+            return False
+
     def _lines(self, process: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
         for chunk in _output(process, deadline):
             yield from chunk.decode(errors="replace").splitlines()
