@@ -362,3 +362,22 @@ def test_nothing_to_do_is_nothing_written() -> None:
 def test_turning_on_is_one_effect() -> None:
     machine = vm("Halted", stateChangeRequests=[PAUSED])
     assert [effect for effect in settle(Observed(machine)) if not isinstance(effect, WriteStatus)] == [TurnOn()]
+
+
+@pytest.mark.parametrize(
+    ("requests", "instance", "left"),
+    [
+        ([STALE_STOP], vmi("Running"), []),
+        ([STALE_STOP, START], vmi("Running"), []),
+        ([STOP], None, []),
+        ([STOP], vmi("Running"), ["Stop"]),
+        ([STOP, START], vmi("Running"), ["Stop", "Start"]),
+        ([START], vmi("Pending"), []),
+        ([START], vmi("Running", going=True), ["Start"]),
+    ],
+)
+def test_a_request_that_is_done_is_dropped(
+    requests: list[dict[str, Any]], instance: VirtualMachineInstance | None, left: list[str]
+) -> None:
+    machine = vm("Manual", runStrategy="Manual", stateChangeRequests=requests)
+    assert [each.action for each in final_status(Observed(machine, instance)).state_change_requests] == left
