@@ -192,6 +192,12 @@ def test_generators_send_protobuf_and_are_understood(kubectl: Kubectl) -> None:
     assert kubectl.run("get", "namespace", "gen", ok=False).returncode == 1
 
 
+def test_a_list_is_created_item_by_item(kubectl: Kubectl) -> None:
+    items = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in ("l1", "l2")]
+    made = kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    assert made == "configmap/l1 created\nconfigmap/l2 created\n"
+
+
 def test_explain_and_api_resources(kubectl: Kubectl) -> None:
     text = kubectl("explain", "vm.spec.template.spec.domain")
     assert "KIND:       VirtualMachine" in text

@@ -344,3 +344,21 @@ async def test_large_answers_are_packed(api: Api) -> None:
     answer = await api("GET", CONFIGMAPS + "/big", Accept_Encoding="gzip")
     assert answer.headers["Content-Encoding"] == "gzip"
     assert answer.body["data"]["k"] == "x" * 200_000
+
+
+async def test_impersonation_is_for_administrators_and_takes_their_rights_away(api: Api) -> None:
+    assert (await api("GET", CONFIGMAPS, Impersonate_User="alice")).code == 403
+    as_master = await api("GET", CONFIGMAPS, Impersonate_User="eve", Impersonate_Group="system:masters")
+    assert as_master.code == 200
+    alice = "Bearer alice-token"
+    assert (await api("GET", "/apis", Authorization=alice, Impersonate_User="admin")).code == 403
+
+
+async def test_openapi_as_protobuf_is_empty_and_well_formed(api: Api) -> None:
+    accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    url = api.base + "/openapi/v2"
+    headers = {"Authorization": "Bearer admin-token", "Accept": accept}
+    async with api.client.get(url, headers=headers) as answer:
+        body = await answer.read()
+    assert answer.status == 200
+    assert body.startswith(b"\x0a\x032.0")

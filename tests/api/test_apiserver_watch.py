@@ -74,6 +74,17 @@ async def test_leaving_and_entering_a_selector(api: Api) -> None:
         assert left["object"]["metadata"]["resourceVersion"] == str(api.store.revision), "the new revision"
 
 
+async def test_the_last_finalizer_gone_is_a_deletion_with_the_last_stored_state(api: Api) -> None:
+    held = {"metadata": {"name": "a", "finalizers": ["e.com/hold"]}}
+    since = (await api("POST", CONFIGMAPS, held)).rv
+    await api("DELETE", CONFIGMAPS + "/a")
+    await api.merge(CONFIGMAPS + "/a", {"metadata": {"finalizers": None}})
+    found = await ended(api, f"{CONFIGMAPS}?watch=1&resourceVersion={since}&timeoutSeconds=1")
+    assert [event["type"] for event in found] == ["MODIFIED", "DELETED"]
+    assert found[1]["object"]["metadata"]["finalizers"] == ["e.com/hold"]
+    assert found[1]["object"]["metadata"]["resourceVersion"] == str(api.store.revision)
+
+
 async def test_initial_events_end_with_a_marked_bookmark(api: Api) -> None:
     await put(api, "a")
     query = (

@@ -28,6 +28,11 @@ _VERSION: Json = {
     "platform": "linux/amd64",
 }
 _JSON = "application/json"
+# kubectl asks for OpenAPI v2 as protobuf before it sends a `kind: List`. In a document without definitions it finds
+# nothing to check its items against, and leaves validation to the server, which does it for every item.
+# (gnostic's openapi.v2.Document: 1 swagger, 2 info {1 title, 2 version}, 8 paths.)
+_V2_PROTOBUF = b"\x0a\x032.0\x12\x13\x0a\x0aKubernetes\x12\x05v1.32\x42\x00"
+_V2_PROTOBUF_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
 class Page(NamedTuple):
@@ -70,9 +75,7 @@ class Documents:
             case ["apis", group, version]:
                 return self._resources(group, version, accept)
             case ["openapi", *rest]:
-                if accept and "json" not in accept and "*/*" not in accept:
-                    raise not_acceptable([_JSON])  # protobuf only: kubectl then goes on without
-                return self._open(rest)
+                return self._open(rest, protobuf=bool(accept) and "json" not in accept and "*/*" not in accept)
         return None
 
     def _paths(self) -> list[str]:
@@ -98,8 +101,12 @@ class Documents:
             raise no_such_resource()
         return None
 
-    def _open(self, rest: list[str]) -> Page | None:
+    def _open(self, rest: list[str], *, protobuf: bool) -> Page | None:
         match rest:
+            case ["v2"] if protobuf:
+                return Page(_V2_PROTOBUF, _V2_PROTOBUF_TYPE, headers={"Vary": "Accept"})
+            case _ if protobuf:
+                raise not_acceptable([_JSON])
             case ["v2"]:
                 found = self._openapi.v2()
                 return Page(found.body, etag=f'"{found.hash}"')

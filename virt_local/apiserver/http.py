@@ -17,7 +17,7 @@ from aiohttp import web
 from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, Json, PatchKind
 from virt_local.apiserver import bodies, reads, represent, tables, watches
-from virt_local.apiserver.authn import ANONYMOUS, Authenticator
+from virt_local.apiserver.authn import ANONYMOUS, AUTHENTICATED, Authenticator
 from virt_local.apiserver.authz import OPEN_PATHS, Attributes
 from virt_local.apiserver.call import Answer, Call, Params
 from virt_local.apiserver.deletes import DeleteOptions, delete_options
@@ -86,6 +86,8 @@ class HttpFace:
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         ssl_object = request.transport.get_extra_info("ssl_object") if request.transport else None
         user = self._authenticator.user(request.headers.get("Authorization", ""), ssl_object)
+        if "Impersonate-User" in request.headers:
+            user = self._impersonated(request, user)
         raw_path = request.rel_url.raw_path
         if (
             user is ANONYMOUS
@@ -105,6 +107,14 @@ class HttpFace:
             self._pipeline.authorizer.require(user, route.attributes)
             return await self._review(request, user, review)
         return await self._resource(request, user, route)
+
+    def _impersonated(self, request: web.Request, user: UserInfo) -> UserInfo:
+        """Whom the caller wants to be taken for; 403 unless they may."""
+        name, groups = request.headers["Impersonate-User"], tuple(request.headers.getall("Impersonate-Group", ()))
+        wanted = [("users", name), *(("groups", group) for group in groups)]
+        for resource, who in wanted:
+            self._pipeline.authorizer.require(user, Attributes("impersonate", "", resource, name=who))
+        return UserInfo(name, (*groups, AUTHENTICATED))
 
     async def _document(self, request: web.Request, user: UserInfo, parts: list[str]) -> web.Response:
         path = "/" + "/".join(parts)
@@ -187,7 +197,7 @@ class HttpFace:
         include = _include(request.query)
         chosen = reads.selection(call, params)
         options = watches.watch_options(self._pipeline.store, params)
-        response = web.StreamResponse(headers=_warnings(call.warnings, {"Content-Type": _media_type(media)}))
+        response = web.StreamResponse(headers=_warnings(call.warnings, {"Content-Type": media.type}))
         response.enable_chunked_encoding()
         await response.prepare(request)
         lines = _Lines(call, media, include)
@@ -324,12 +334,6 @@ def _include(params: Params) -> str:
     if include not in tables.INCLUDE:
         raise bad_request(f'unrecognized includeObject value: "{include}"')
     return include
-
-
-def _media_type(media: Media) -> str:
-    if not media.as_kind:
-        return media.type
-    return f"{media.type};as={media.as_kind};v={media.version};g={media.group}"
 
 
 def _answer(request: web.Request, answer: Answer, warnings: Iterable[str], media: Media = PLAIN) -> web.Response:

@@ -97,8 +97,6 @@ def table(call: Call, values: Iterable[bytes], meta: Json, include: str, version
         "columnDefinitions": definitions(call) if heads else None,
         "rows": [row(call, value, include) for value in values],
     }
-    if not heads:
-        found["columnDefinitions"] = []
     return msgspec.json.encode(found)
 
 

@@ -177,7 +177,7 @@ class Writer:
                 return self._answer(call, 200, represent.encode(new, call.resource))
             if finished(new):
                 answer = represent.encode(new, call.resource)
-                await self._put(call.key, record.rev, new, call, delete=True)
+                await self._put(call.key, record.rev, old, call, delete=True)  # watchers see its last stored state
                 return self._answer(call, 200, answer)
             stored = await self._put(call.key, record.rev, new, call)
         return self._answer(call, 200, stored.value)
