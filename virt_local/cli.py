@@ -149,6 +149,14 @@ def kubeconfig(
     typer.echo(f"Added context {context} to {target}. Use it with: kubectl --context {context} get vms")
 
 
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+def apiserver(context: typer.Context) -> None:
+    """Run only a Kubernetes API server, in the foreground: --listen, --data-dir, ... (see --help)."""
+    from virt_local.apiserver.__main__ import main
+
+    raise typer.Exit(main(context.args))
+
+
 def _settings(state_dir: Path | None, run_dir: Path | None, components: str) -> Settings:
     from virt_local.settings import COMPONENTS, Places, Settings, default_run_dir, default_state_dir
 

@@ -6,24 +6,29 @@ reports so, and the run strategies decide.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from virt_handler.records import Records
 from virt_local.errors import HostError
 from virt_local.settings import Places
 
 if TYPE_CHECKING:
     import libvirt
 
-METADATA = "http://kubevirt.io"
-GRACE = 30.0  # seconds a guest has to shut down before it is switched off
 POLL = 0.25
 
 
-def stop_all(places: Places, *, say: Callable[[str], None], grace: float = GRACE) -> None:
-    """ACPI shutdown for every guest with a record below `places`, then power off. Raises HostError."""
+class _Guest(NamedTuple):
+    domain: libvirt.virDomain
+    grace: int  # seconds it has to shut down before it is switched off
+
+
+def stop_all(places: Places, *, say: Callable[[str], None]) -> None:
+    """ACPI shutdown for every guest recorded below `places`; power off after its grace period. Raises HostError."""
     import libvirt
 
     libvirt.registerErrorHandler(lambda *_: None, None)
@@ -31,44 +36,39 @@ def stop_all(places: Places, *, say: Callable[[str], None], grace: float = GRACE
     try:
         connection = libvirt.open(uri)
         try:
-            _stop(_ours(connection, places), say, grace)
+            _stop(_ours(connection, places), say)
         finally:
             connection.close()
     except libvirt.libvirtError as err:
         raise HostError(f"guests can't be stopped through {uri}: {err}", hint="see virtctl local doctor") from None
 
 
-def _ours(connection: libvirt.virConnect, places: Places) -> list[libvirt.virDomain]:
-    """Running domains whose metadata names a VMI that our node agent has a record of: never another cluster's."""
+def _ours(connection: libvirt.virConnect, places: Places) -> list[_Guest]:
+    """Running domains that our node agent has a record of: never another cluster's."""
     import libvirt
 
-    uids = [record.stem for record in places.records.glob("*.json")]
-    found = []
-    for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-        try:
-            metadata = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, METADATA, 0)
-        except libvirt.libvirtError:
-            continue
-        if any(uid in metadata for uid in uids):
-            found.append(domain)
-    return found
+    records = {record.domain_uuid: record for record in Records(places.records).load()}
+    active = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+    return [
+        _Guest(domain, records[domain.UUIDString()].grace_seconds)
+        for domain in active
+        if domain.UUIDString() in records
+    ]
 
 
-def _stop(domains: list[libvirt.virDomain], say: Callable[[str], None], grace: float) -> None:
+def _stop(guests: list[_Guest], say: Callable[[str], None]) -> None:
     import libvirt
 
-    for domain in domains:
-        domain.shutdown()
-    deadline = time.monotonic() + grace
-    while domains and time.monotonic() < deadline:
+    for guest in guests:
+        guest.domain.shutdown()
+    began = time.monotonic()
+    while guests := [guest for guest in guests if _active(guest.domain)]:
+        for domain, grace in guests:
+            if time.monotonic() - began >= grace:
+                say(f"Switching off {domain.name()}: it did not shut down within {grace} seconds.")
+                with contextlib.suppress(libvirt.libvirtError):  # it ended by itself meanwhile
+                    domain.destroy()
         time.sleep(POLL)
-        domains = [domain for domain in domains if _active(domain)]
-    for domain in domains:
-        try:
-            domain.destroy()
-        except libvirt.libvirtError:
-            continue  # it ended by itself meanwhile
-        say(f"Switched off {domain.name()}: it did not shut down within {grace:.0f} seconds.")
 
 
 def _active(domain: libvirt.virDomain) -> bool:

@@ -47,12 +47,11 @@ def up(settings: Settings, *, say: Say, foreground: bool, timeout: float) -> Pro
             return None
         settings = msgspec.structs.replace(settings, components=missing)
         if "api" in missing:
-            settings = msgspec.structs.replace(settings, port=_choose_port(settings))
+            settings = msgspec.structs.replace(settings, port=_choose_port(settings, say))
         if "node" in missing:
             host.ensure_libvirt(say)
-        if not foreground:
-            process = _spawn(settings)
-            register.put(process)
+        process = _this_process(settings) if foreground else _spawn(settings)
+        register.put(process)
     if foreground:
         _run_here(settings)
         return None
@@ -100,31 +99,26 @@ def _unusable(path: Path, err: OSError) -> RunDirError:
     )
 
 
-def _choose_port(settings: Settings) -> int:
+def _choose_port(settings: Settings, say: Say) -> int:
     """The port asked for, or that of last time, or a free one; raises AddressInUse."""
     if settings.port:
-        _require_free(settings.host, settings.port, "choose another with --listen HOST:PORT")
-        return settings.port
-    last = _last_port(settings.places.kubeconfig)
-    if last:
-        hint = "stop what listens there, or choose another with --listen HOST:PORT"
-        _require_free(settings.host, last, hint)
-        return last
-    for port in (PREFERRED_PORT, 0):
         try:
-            return _try_port(settings.host, port)
+            return _try_port(settings.host, settings.port)
+        except OSError as err:
+            raise AddressInUse(
+                f"can't listen on {settings.host}:{settings.port}: {(err.strerror or str(err)).lower()}",
+                hint="stop what listens there, or choose another with --listen HOST:PORT",
+            ) from None
+    last = _last_port(settings.places.kubeconfig)
+    for port in (last or PREFERRED_PORT, 0):
+        try:
+            chosen = _try_port(settings.host, port)
         except OSError:
             continue
+        if last and chosen != last:
+            say(f"Port {last} is taken by another program: the API listens on {chosen} now (the kubeconfig follows).")
+        return chosen
     raise AddressInUse(f"no port is free on {settings.host}", hint="choose another address with --listen HOST:PORT")
-
-
-def _require_free(address: str, port: int, hint: str) -> None:
-    try:
-        _try_port(address, port)
-    except OSError as err:
-        raise AddressInUse(
-            f"can't listen on {address}:{port}: {(err.strerror or str(err)).lower()}", hint=hint
-        ) from None
 
 
 def _try_port(address: str, port: int) -> int:
@@ -164,9 +158,17 @@ def _spawn(settings: Settings) -> Process:
             cwd="/",
             env={**os.environ, **ENVIRONMENT},
         )
+    return _process(child.pid, settings)
+
+
+def _this_process(settings: Settings) -> Process:
+    return _process(os.getpid(), settings)
+
+
+def _process(pid: int, settings: Settings) -> Process:
     return Process(
-        pid=child.pid,
-        start_time=start_time(child.pid) or 0,
+        pid=pid,
+        start_time=start_time(pid) or 0,
         components={name: ComponentState() for name in settings.components},
     )
 

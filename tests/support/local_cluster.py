@@ -35,7 +35,7 @@ class LocalCluster:
     def up(self, components: str = "", *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         chosen = ["--components", components] if components else []
         name = ["--node-name", self.node_name] if self.node_name else []
-        return self.local("up", *chosen, *name, *arguments, check=check)
+        return self.local("up", "--timeout", "60", *chosen, *name, *arguments, check=check)
 
     def down(self) -> None:
         """End whatever runs, however the test left it."""

@@ -1,0 +1,95 @@
+"""The supervisor's promises: what crashes is started again after a while, and the register says so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virt_local import supervisor
+from virt_local.register import ComponentState, Register
+from virt_local.settings import Places, Settings, decode, encode
+from virt_local.supervisor import Supervisor
+
+
+def settings(tmp_path: Path, *components: str) -> Settings:
+    return Settings(places=Places(tmp_path / "state", tmp_path / "run"), components=components)
+
+
+async def seen(register: Register, condition: Callable[[dict[str, ComponentState]], Any]) -> dict[str, ComponentState]:
+    async with asyncio.timeout(5):
+        while True:
+            process = register.find(os.getpid())
+            if process is not None and condition(process.components):
+                return process.components
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_BACKOFF", 0.05)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_crash_is_shown_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crashes = [RuntimeError("boom"), ExceptionGroup("tasks", [OSError("inner")]), None]
+    others = []
+
+    async def flaky(_context: Any, ready: Callable[[], None]) -> None:
+        crash = crashes.pop(0)
+        if crash:
+            raise crash
+        ready()
+        await asyncio.Event().wait()
+
+    async def steady(_context: Any, ready: Callable[[], None]) -> None:
+        others.append("started")
+        ready()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(supervisor, "FACTORIES", {"proxy": flaky, "storage": steady})
+    chosen = settings(tmp_path, "proxy", "storage")
+    chosen.places.run.mkdir(parents=True)
+    register = Register(chosen.places.register)
+    task = asyncio.create_task(Supervisor(chosen).run())
+    shown = await seen(register, lambda states: states["proxy"].state == "failed")
+    assert shown["proxy"].error in {"RuntimeError: boom", "OSError: inner"}
+    shown = await seen(register, lambda states: states["proxy"].state == "running")
+    assert shown["proxy"].restarts == 2
+    assert (shown["storage"].restarts, others) == (0, ["started"])
+    process = register.find(os.getpid())
+    assert process is not None
+    assert process.ready
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert register.processes() == []
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_end_of_a_component_is_a_crash_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def quitter(_context: Any, ready: Callable[[], None]) -> None:
+        ready()
+
+    monkeypatch.setattr(supervisor, "FACTORIES", {"proxy": quitter})
+    chosen = settings(tmp_path, "proxy")
+    chosen.places.run.mkdir(parents=True)
+    running = Supervisor(chosen)
+    task = asyncio.create_task(running.run())
+    shown = await seen(Register(chosen.places.register), lambda states: states["proxy"].restarts >= 2)
+    assert shown["proxy"].error == "it ended by itself"
+    running.stop()
+    await task
+
+
+def test_settings_survive_the_way_to_the_supervisors_process(tmp_path: Path) -> None:
+    chosen = Settings(
+        places=Places(tmp_path / "s", tmp_path / "r"),
+        components=("api", "node"),
+        port=6443,
+        registry_mirrors={"docker.io": "http://127.0.0.1:5000"},
+    )
+    assert decode(encode(chosen)) == chosen
