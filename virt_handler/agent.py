@@ -90,6 +90,8 @@ class Agent:
         known = self.records.of(key.namespace, key.name)
         if vmi is None and not known:
             return None
+        if vmi is not None and self._starts(vmi) and len(known) <= 1:
+            return None  # libvirt is busy with it; the start adds the key again
         try:
             if vmi is None and not await self._gone(key, known):
                 return Retry(30.0)
@@ -100,6 +102,10 @@ class Agent:
             log.info("stale view key=%s error=%s", key, error)
             await self._refresh(key)
             return Retry(0.05)
+
+    def _starts(self, vmi: VirtualMachineInstance) -> bool:
+        memory = self._memory.get(vmi.metadata.uid)
+        return memory is not None and memory.job is not None and not rules.must_stop(vmi)
 
     async def stop(self) -> None:
         """Leave: starts are taken back or waited for, guests stay."""
@@ -127,6 +133,9 @@ class Agent:
         again = None
         for effect in rules.decide(seen, _now()):
             again = effect.after if isinstance(effect, rules.Again) else await self._carry_out(effect, seen) or again
+        memory = self._memory[uid]
+        if self.records.get(uid) is None and memory.job is None and memory.failure is None:
+            del self._memory[uid]
         return again
 
     async def _look(self, key: Key, uid: str, vmi: VirtualMachineInstance | None, siblings: frozenset[str]) -> Seen:
@@ -183,7 +192,7 @@ class Agent:
                 await self._publish(vmi, status.ended(vmi, end), final=True)
             case rules.Forget():
                 await asyncio.to_thread(self.records.remove, seen.uid)
-                self._memory.pop(seen.uid, None)
+                memory.failure = None
             case rules.PublishRunning(domain) if vmi is not None:
                 return await self._publish_running(vmi, domain, memory)
             case rules.PublishTrouble(reason, message) if vmi is not None:

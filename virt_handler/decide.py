@@ -118,7 +118,7 @@ class Undefine(NamedTuple):
 
 
 class CleanUp(NamedTuple):
-    """Release leases, remove files; what is not there is done already."""
+    """Remove files; what is not there is done already."""
 
 
 class PublishEnd(NamedTuple):
