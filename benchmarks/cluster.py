@@ -83,7 +83,7 @@ def machine_manifest(name: str) -> dict[str, Any]:
 @contextmanager
 def cluster(layout: Path) -> Iterator[Cluster]:
     """`virtctl local up` in a directory of its own; guests and files are gone afterwards."""
-    root = Path(tempfile.mkdtemp(prefix="vb-", dir="/var/tmp"))  # noqa: S108 - QEMU's user must reach the images; mkdtemp names it
+    root = Path(tempfile.mkdtemp(prefix="vb-", dir="/var/tmp"))
     root.chmod(0o711)
     state, run = root / "s", root / "r"
     env = {**measure.environment(), "KUBECONFIG": str(state / "kubeconfig")}

@@ -88,7 +88,7 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                 tasks.create_task(work, name=f"virt-handler-{name}")
             verdict = await accelerator.choose(options.accelerator, layout.accelerator, boot_id)
             await host.connected.wait()
-            nets = Network(host, options.network, options.bridge, partial(tell, "Warning"))
+            nets = Network(host, options.network, options.bridge, partial(tell, "Warning"), records.macs)
             agent = Agent(
                 client=client,
                 libvirt=host,

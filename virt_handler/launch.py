@@ -37,8 +37,6 @@ class NetworkSource(Protocol):
         """Every interface of the VMI, with the leases it already has kept; raises NetworkError."""
         ...
 
-    async def release(self, leases: dict[str, Lease]) -> None: ...
-
 
 class Launcher:
     """Starts guests on one host. `host` and `owner` are known once libvirt and the accelerator have been asked."""
@@ -74,11 +72,16 @@ class Launcher:
         await asyncio.to_thread(self._layout.make_guest, uid, self._owner)
         async with _Together() as tasks:
             disks = tasks.create_task(self._volumes.prepare(vmi, self._owner))
-            network = tasks.create_task(self._network.connect(vmi, record.interfaces))
-        nics, leases = network.result()
-        guest = Guest(vmi, self._host, self._layout.files(uid), disks.result(), nics)
+            network = tasks.create_task(self._connect(vmi, record))
+        nics, record = network.result()
+        return record, self._render(Guest(vmi, self._host, self._layout.files(uid), disks.result(), nics))
+
+    async def _connect(self, vmi: VirtualMachineInstance, record: Record) -> tuple[dict[str, NicSource], Record]:
+        """The guest's addresses are on record before an image that takes minutes is there."""
+        nics, leases = await self._network.connect(vmi, record.interfaces)
         record = msgspec.structs.replace(record, interfaces=leases)
-        return record, self._render(guest)
+        await asyncio.to_thread(self._records.put, record)
+        return nics, record
 
     async def start(self, record: Record, xml: str) -> Record:
         """Hand the domain to libvirt. Not to be cancelled: what libvirt was told it will do."""
@@ -90,8 +93,7 @@ class Launcher:
         return started
 
     async def clean_up(self, record: Record) -> None:
-        """Give back leases, remove files; may be repeated."""
-        await self._network.release(record.interfaces)
+        """Remove the guest's files; may be repeated."""
         await asyncio.to_thread(self._layout.remove_guest, record.uid)
 
     def _new_record(self, vmi: VirtualMachineInstance) -> Record:

@@ -1,7 +1,9 @@
 """How a guest's interfaces are connected: to our own NAT network with a reserved address, or by QEMU's user mode.
 
-For `qemu:///system` the address is reserved before the guest boots, so it is known at once and stays the guest's as
-long as it lives. Bridge and masquerade bindings both get it: one machine has no pod network to tell them apart. A
+For `qemu:///system` the address is reserved before the guest boots, so it is known at once. Like a DHCP lease the
+reservation outlives the guest: a machine comes back with the same address, and libvirt, which reloads the network's
+firewall (a third of a second) at each change, is told only once. Reservations nobody uses are taken back when addresses
+run out. Bridge and masquerade bindings both get it: one machine has no pod network to tell them apart. A
 session daemon can't make networks: its guests reach out, but nothing reaches them, and an event says so. Used by
 `launch`.
 """
@@ -9,9 +11,9 @@ session daemon can't make networks: its guests reach out, but nothing reaches th
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ USER_MODE = "interface {name} is connected in user mode: the guest reaches out, 
 
 
 class Network:
-    """The libvirt network `name`; made with `bridge` when it is missing."""
+    """The libvirt network `name`; made with `bridge` when it is missing. `in_use` gives the MACs of our own guests."""
 
     def __init__(
         self,
@@ -40,11 +42,13 @@ class Network:
         name: str,
         bridge: str,
         tell: Callable[[VirtualMachineInstance, str, str], None],
+        in_use: Callable[[], Iterable[str]],
     ) -> None:
         self._libvirt = libvirt_host
         self._name = name
         self._bridge = bridge
         self._tell = tell
+        self._in_use = in_use
         self._lock = asyncio.Lock()  # choosing an address and reserving it is one step
 
     async def connect(
@@ -64,13 +68,6 @@ class Network:
             ips = await self._libvirt.call("reserve addresses", lambda connection: self._reserve(connection, macs))
         nics = {name: NicSource("network", self._name, mac) for name, mac in macs.items()}
         return nics, {name: Lease(mac, ips.get(name, "")) for name, mac in macs.items()}
-
-    async def release(self, leases: dict[str, Lease]) -> None:
-        """Give addresses back; those nobody has any more are fine."""
-        macs = [lease.mac for lease in leases.values() if lease.ip]
-        if macs and not self._libvirt.session:
-            async with self._lock:
-                await self._libvirt.call("release addresses", lambda connection: self._release(connection, macs))
 
     async def ensure(self) -> None:
         """Have the network run; raises NetworkError."""
@@ -108,23 +105,23 @@ class Network:
         result = {}
         for name, mac in macs.items():
             if mac not in hosts:
-                hosts[mac] = addresses.choose_address(mac, subnet, hosts.values())
+                hosts[mac] = self._choose(network, mac, subnet, hosts)
                 self._update(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, mac, hosts[mac])
             result[name] = hosts[mac]
         return result
 
-    def _release(self, connection: Any, macs: list[str]) -> None:
+    def _choose(self, network: Any, mac: str, subnet: ipaddress.IPv4Network, hosts: dict[str, str]) -> str:
         try:
-            network = connection.networkLookupByName(self._name)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
-                return
-            raise
-        _, hosts = addresses.read_network(network.XMLDesc())
-        for mac in macs:
-            if mac in hosts:
-                with contextlib.suppress(libvirt.libvirtError):  # somebody else was faster
-                    self._update(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, mac, hosts[mac])
+            return addresses.choose_address(mac, subnet, hosts.values())
+        except NetworkError:
+            # Another agent's guests hold a DHCP lease at least; ours are in the records even before they boot.
+            leased = {lease["mac"] for lease in network.DHCPLeases()}
+            idle = next(iter(hosts.keys() - leased - set(self._in_use()) - {mac}), None)
+            if idle is None:
+                raise
+            log.info("reservation taken back network=%s mac=%s address=%s", self._name, idle, hosts[idle])
+            self._update(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, idle, hosts.pop(idle))
+            return addresses.choose_address(mac, subnet, hosts.values())
 
     def _update(self, network: Any, command: int, mac: str, ip: str) -> None:
         flags = BOTH if network.isActive() else libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG

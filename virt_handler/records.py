@@ -97,6 +97,10 @@ class Records:
     def all(self) -> Iterable[Record]:
         return self._records.values()
 
+    def macs(self) -> list[str]:
+        """The MACs of all interfaces on record."""
+        return [lease.mac for record in tuple(self._records.values()) for lease in record.interfaces.values()]
+
     def of(self, namespace: str, name: str) -> list[Record]:
         """Every record of a VMI of this name, whatever its uid."""
         return [record for record in self._records.values() if record.key == (namespace, name)]
