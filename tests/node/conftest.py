@@ -1,8 +1,7 @@
-"""Fixtures of the node tests: libvirt, a directory QEMU may enter, a cluster with a running agent (see node_cluster)."""
+"""Fixtures of the node tests: libvirt, a directory QEMU may enter, a cluster with an agent (see node_cluster)."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 import tempfile

@@ -12,17 +12,14 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tarfile
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import libvirt
-
 
 from virt_handler import app
 from virt_handler.options import Options

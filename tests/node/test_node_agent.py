@@ -113,7 +113,7 @@ async def test_a_successor_of_the_same_name_waits_for_the_former_guest_to_end(cl
     xml = connection.lookupByName("default_twice").XMLDesc()
     assert second["metadata"]["uid"] in xml
     assert first["metadata"]["uid"] not in xml
-    assert len([path for path in cluster.options.layout.records.glob("*.json")]) == 1
+    assert len(list(cluster.options.layout.records.glob("*.json"))) == 1
 
 
 async def test_a_domain_of_somebody_else_is_left_alone_and_named(cluster: Any, connection: Any) -> None:

@@ -1,5 +1,7 @@
 """Container disks: references, manifests, registries and hostile layers."""
 
+# ruff: noqa: ASYNC240  a test may block its own loop
+
 from __future__ import annotations
 
 import gzip

@@ -1,0 +1,152 @@
+"""A VMI's status from what was observed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from virt_handler import status
+from virt_handler.domains import Disk, Domain, Nic
+from virt_handler.records import End, Lease
+from virt_kube.patch import diff
+from virt_types.codec import from_builtins
+from virt_types.v1 import VirtualMachineInstance
+
+NOW = 1_800_000_000.0
+DOMAIN = Domain(
+    uuid="u",
+    name="default_vm",
+    vmi_uid="1",
+    state="running",
+    reason="booted",
+    machine="pc-q35-7.2",
+    nics=(Nic("52:54:00:00:00:01", "default", "vnet0"),),
+    disks=(Disk("root", "vda"), Disk("seed", "sda")),
+)
+LEASES = {"default": Lease("52:54:00:00:00:01", "192.168.140.10")}
+
+
+def vmi(**known: Any) -> VirtualMachineInstance:
+    scheduled = {"phase": "Scheduled", "phaseTransitionTimestamp": "2026-01-01T00:00:00Z"}
+    return from_builtins(
+        {
+            "metadata": {"name": "vm", "namespace": "default", "uid": "1"},
+            "spec": {
+                "domain": {"devices": {"interfaces": [{"name": "default", "masquerade": {}}]}},
+                "volumes": [{"name": "root"}, {"name": "seed"}, {"name": "unused"}],
+            },
+            "status": {"phase": "Scheduled", "phaseTransitionTimestamps": [scheduled], "nodeName": "n"} | known,
+        },
+        VirtualMachineInstance,
+    )
+
+
+def condition(found: Any, kind: str) -> tuple[str, str | None] | None:
+    return next(((item.status, item.reason) for item in found.conditions if item.type == kind), None)
+
+
+def again(found: Any, state: str = "running", reason: str = "booted", later: float = 60) -> Any:
+    """The next status of a guest whose status is `found` already."""
+    seen = vmi(**status.as_json(found))
+    return status.running(seen, DOMAIN._replace(state=state, reason=reason), LEASES, NOW + later)
+
+
+def test_a_running_guest_has_everything_in_one_status() -> None:
+    found = status.running(vmi(), DOMAIN, LEASES, NOW)
+    assert [entry.phase for entry in found.phase_transition_timestamps] == ["Scheduled", "Running"]
+    assert (found.phase, found.machine.type if found.machine else "") == ("Running", "pc-q35-7.2")
+    nic = found.interfaces[0]
+    assert (nic.name, nic.mac, nic.ip_address, nic.info_source) == (
+        "default",
+        "52:54:00:00:00:01",
+        "192.168.140.10",
+        "domain",
+    )
+    assert [(volume.name, volume.target) for volume in found.volume_status] == [("root", "vda"), ("seed", "sda")]
+    assert condition(found, "Ready") == ("True", None)
+    assert condition(found, "LiveMigratable") == ("False", "DisksNotLiveMigratable")
+
+
+def test_the_same_observation_changes_nothing() -> None:
+    first = status.running(vmi(), DOMAIN, LEASES, NOW)
+    assert diff(status.as_json(first), status.as_json(again(first))) == []
+
+
+def test_what_an_informer_holds_is_not_changed() -> None:
+    shared = vmi()
+    before = status.as_json(shared.status)
+    status.running(shared, DOMAIN, LEASES, NOW)
+    status.ended(shared, End("Failed", "R", "m", NOW))
+    assert status.as_json(shared.status) == before
+
+
+def test_a_pause_says_whose_it_is_and_goes_again() -> None:
+    first = status.running(vmi(), DOMAIN, LEASES, NOW)
+    paused = again(first, "paused", "ioerror")
+    assert condition(paused, "Paused") == ("True", "PausedIOError")
+    assert condition(paused, "Ready") == ("False", "GuestPaused")
+    assert condition(again(first, "paused", "user"), "Paused") == ("True", "PausedByUser")
+    resumed = again(paused)
+    assert condition(resumed, "Paused") is None
+    assert condition(resumed, "Ready") == ("True", None)
+
+
+def test_a_transition_time_moves_only_with_the_value() -> None:
+    first = status.running(vmi(), DOMAIN, LEASES, NOW)
+    times = {item.type: item.last_transition_time for item in first.conditions}
+    paused = again(first, "paused", "user")
+    later = {item.type: item.last_transition_time for item in paused.conditions}
+    assert later["LiveMigratable"] == times["LiveMigratable"]
+    assert later["Ready"] != times["Ready"]
+
+
+def test_the_end_tells_who_and_how_and_a_final_phase_stays() -> None:
+    running = vmi(**status.as_json(status.running(vmi(), DOMAIN, LEASES, NOW)))
+    found = status.ended(running, End("Succeeded", "GuestShutdown", "the guest shut itself down", NOW))
+    assert (found.phase, found.reason) == ("Succeeded", "GuestShutdown")
+    ready = next(item for item in found.conditions if item.type == "Ready")
+    assert ready.message == "Guest VM is not reported as running: the guest shut itself down"
+    final = vmi(phase="Failed", reason="NodeUnresponsive")
+    found = status.ended(final, End("Succeeded", "X", "m", NOW))
+    assert (found.phase, found.reason) == ("Failed", "NodeUnresponsive")
+
+
+def test_trouble_goes_when_the_guest_runs() -> None:
+    troubled = vmi(**status.as_json(status.troubled(vmi(), "ErrImagePull", "no such image", NOW)))
+    assert condition(troubled.status, "Synchronized") == ("False", "ErrImagePull")
+    assert troubled.status.phase == "Scheduled"
+    assert condition(status.running(troubled, DOMAIN, LEASES, NOW), "Synchronized") is None
+
+
+def test_silence_of_the_hypervisor_is_unknown_not_death() -> None:
+    running = vmi(**status.as_json(status.running(vmi(), DOMAIN, LEASES, NOW)))
+    found = status.unknown(running, "libvirt is silent", NOW)
+    assert (found.phase, condition(found, "Ready")) == ("Running", ("Unknown", "HypervisorUnreachable"))
+
+
+def test_volumes_keep_what_others_know_of_them() -> None:
+    known = [{"name": "root", "target": "", "persistentVolumeClaimInfo": {"claimName": "c"}}]
+    found = status.running(vmi(volumeStatus=known), DOMAIN, LEASES, NOW)
+    info = found.volume_status[0].persistent_volume_claim_info
+    assert (found.volume_status[0].target, info.claim_name if info else "") == ("vda", "c")
+
+
+def test_a_guest_may_say_anything_and_little_of_it_is_kept() -> None:
+    told = {
+        "os.name": "\x1b[31mDebian\n" + "x" * 10_000,
+        "os.id": 7,
+        "if.count": 10**9,
+        "if.0.name": "eth0",
+        "if.0.hwaddr": "52:54:00:00:00:01",
+        "if.0.addr.count": 10**9,
+        "if.0.addr.0.addr": "fe80::1",
+    }
+    facts = status.read_guest_facts(told)
+    assert facts.os.name is not None
+    assert facts.os.name.isprintable()
+    assert len(facts.os.name) <= 256
+    assert facts.os.id is None
+    assert len(facts.nics) == 64
+    found = status.running(vmi(), DOMAIN._replace(agent_connected=True), LEASES, NOW, facts)
+    assert found.interfaces[0].ip_addresses == ["192.168.140.10", "fe80::1"]
+    assert (found.interfaces[0].interface_name, found.interfaces[0].info_source) == ("eth0", "domain, guest-agent")
+    assert condition(found, "AgentConnected") == ("True", None)
