@@ -72,7 +72,8 @@ async def _call(request: web.Request, target: Target, verb: Verb) -> web.Respons
         verb.method, target, verb.name, query=_query(request), body=await request.read()
     )
     log.info("guest call verb=%s namespace=%s name=%s", verb.name, target.namespace, target.name)
-    return reply
+    # What the agent has accepted is 200 to clients, as in KubeVirt, whatever shade of success it answered.
+    return web.Response(status=200) if verb.method == "PUT" else reply
 
 
 async def _stream(request: web.Request, target: Target, verb: Verb) -> web.StreamResponse:

@@ -37,7 +37,7 @@ class ServiceProxy:
         self._changed = asyncio.Event()
         self._forwards: dict[Listen, Forward] = {}
         self._draining: list[Forward] = []
-        self._written: dict[tuple[str, str], list[Json]] = {}
+        self._written: dict[str, list[Json]] = {}  # by the Service's uid
         for informer in (self._services, self._guests):
             informer.add_handler(lambda _old, _new: self._changed.set())
 
@@ -95,37 +95,31 @@ class ServiceProxy:
     async def _publish(self) -> bool:
         """Write the Endpoints that differ from what was written last; whether all of it worked."""
         guests, settled = self._guests.list(), True
-        services = {(service.metadata.namespace, service.metadata.name): service for service in self._services.list()}
-        for key in self._written.keys() - services.keys():
-            settled &= await self._write(key, None)
-        for key, service in services.items():
-            if not service.spec.selector:
-                continue
+        services = {service.metadata.uid: service for service in self._services.list() if service.spec.selector}
+        self._written = {uid: found for uid, found in self._written.items() if uid in services}
+        for uid, service in services.items():
             found = subsets(service, guests)
-            if self._written.get(key) != found:
-                settled &= await self._write(key, found)
+            if self._written.get(uid) != found:
+                settled &= await self._write(service, found)
         return settled
 
-    async def _write(self, key: tuple[str, str], found: list[Json] | None) -> bool:
-        namespace, name = key
+    async def _write(self, service: Service, found: list[Json]) -> bool:
+        """Owned by their Service, the Endpoints go with it even when nobody runs here."""
+        meta = service.metadata
+        owner = {"apiVersion": "v1", "kind": "Service", "name": meta.name, "uid": meta.uid, "controller": True}
+        body: Json = {
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {"name": meta.name, "namespace": meta.namespace, "ownerReferences": [owner]},
+            "subsets": found,
+        }
         try:
-            if found is None:
-                with contextlib.suppress(NotFound):
-                    await self._client.delete(ENDPOINTS, namespace, name)
-                del self._written[key]
-                return True
-            body: Json = {
-                "apiVersion": "v1",
-                "kind": "Endpoints",
-                "metadata": {"name": name, "namespace": namespace},
-                "subsets": found,
-            }
             try:
-                await self._client.update(ENDPOINTS, namespace, name, body)
+                await self._client.update(ENDPOINTS, meta.namespace, meta.name, body)
             except NotFound:
-                await self._client.create(ENDPOINTS, namespace, body)
-            self._written[key] = found
+                await self._client.create(ENDPOINTS, meta.namespace, body)
         except ApiError as err:
-            log.warning("endpoints not written namespace=%s name=%s error=%s", namespace, name, err.message)
+            log.warning("endpoints not written namespace=%s name=%s error=%s", meta.namespace, meta.name, err.message)
             return False
+        self._written[meta.uid] = found
         return True

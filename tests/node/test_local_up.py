@@ -82,6 +82,33 @@ def test_kill_9_loses_nothing_that_was_acknowledged(cluster: LocalCluster) -> No
     assert after["spec"] == before["spec"]
 
 
+@pytest.mark.kubectl
+def test_the_subresource_api_as_a_program_of_its_own(cluster: LocalCluster) -> None:
+    cluster.up("api,controllers")
+    cluster.apply(VM)
+    without = cluster.virtctl("start", "vm1", check=False)
+    assert (without.returncode, "the subresource API does not answer" in without.stderr) == (1, True)
+    command = [
+        sys.executable,
+        "-m",
+        "virt_api",
+        "--kubeconfig",
+        str(cluster.state / "pki" / "virt-api.kubeconfig"),
+        "--socket",
+        str(cluster.run / "virt-api.sock"),
+    ]
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        eventually((cluster.run / "virt-api.sock").exists)
+        cluster.virtctl("start", "vm1")
+    finally:
+        program.terminate()
+        _, log = program.communicate(timeout=20)
+    assert program.returncode == 0, log
+    assert "state change accepted verb=start namespace=default name=vm1 user=virtctl-admin" in log
+    assert cluster.get("vm", "vm1")["spec"]["runStrategy"] == "Always"
+
+
 def test_what_was_half_done_is_done_again(cluster: LocalCluster) -> None:
     (cluster.state / "pki").mkdir(parents=True)
     (cluster.state / "pki" / "ca.crt").write_text("")
