@@ -68,10 +68,11 @@ def run(  # noqa: PLR0917  typer calls it by keyword
     }
     try:
         asyncio.run(_serve(kubeconfig or None, context_name or None, chosen))
-    except* VirtError as group:
+    except VirtError as error:
         if debug:
             raise
-        raise typer.Exit(_show(group)) from None
+        typer.echo(f"virt-handler: {error.message}" + (f"\n{error.hint}" if error.hint else ""), err=True)
+        raise typer.Exit(error.exit_code) from None
 
 
 async def _serve(kubeconfig: str | None, context: str | None, chosen: dict[str, Any]) -> None:
@@ -103,16 +104,6 @@ def _accelerator(value: str) -> str:
     if value not in {"auto", "kvm", "qemu"}:
         raise typer.BadParameter(f"{value!r} is none of auto, kvm, qemu", param_hint="--accelerator")
     return value
-
-
-def _show(group: BaseExceptionGroup[VirtError]) -> int:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, VirtError):
-        return 1
-    typer.echo(f"virt-handler: {error.message}" + (f"\n{error.hint}" if error.hint else ""), err=True)
-    return error.exit_code
 
 
 def main() -> None:

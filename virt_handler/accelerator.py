@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import platform
+import pwd
 import tempfile
 import time
 from pathlib import Path
@@ -94,6 +95,27 @@ def kvm_absence(device: Path = KVM) -> str:
     if not os.access(device, os.R_OK | os.W_OK):
         return f"{device} may not be opened"
     return ""
+
+
+def kvm_trap(owner: tuple[int, int] | None, device: Path = KVM) -> str:
+    """Why every start would take a minute, with the way out; "" when it would not.
+
+    libvirt probes QEMU anew at each step of a start while /dev/kvm is there but closed to QEMU's user (`owner`).
+    """
+    try:
+        found = device.stat()
+    except OSError:
+        return ""
+    if owner is None or owner[0] == 0:
+        return ""
+    groups = {owner[1]}
+    with contextlib.suppress(KeyError):
+        account = pwd.getpwuid(owner[0])
+        groups |= set(os.getgrouplist(account.pw_name, account.pw_gid))
+    mode = found.st_mode
+    if mode & 0o006 == 0o006 or (mode & 0o060 == 0o060 and found.st_gid in groups):
+        return ""
+    return f"{device} is closed to QEMU's user {owner[0]}; open it: chgrp kvm {device} && chmod 660 {device}"
 
 
 async def try_boot(accelerator: Accelerator) -> Trial:

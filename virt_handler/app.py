@@ -42,7 +42,6 @@ log = logging.getLogger("virt_handler.app")
 
 COMPONENT = "virt-handler"
 RESYNC = 300.0
-READY_TIMEOUT = 20.0
 
 
 async def run(client: KubeClient, *, options: Options) -> None:
@@ -52,6 +51,8 @@ async def run(client: KubeClient, *, options: Options) -> None:
     lock = await asyncio.to_thread(_lock, layout)
     try:
         await _run(client, options, layout)
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
     finally:
         os.close(lock)
 
@@ -88,6 +89,9 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                 tasks.create_task(work, name=f"virt-handler-{name}")
             verdict = await accelerator.choose(options.accelerator, layout.accelerator, boot_id)
             await host.connected.wait()
+            owner = await host.qemu_user()
+            if trap := await asyncio.to_thread(accelerator.kvm_trap, owner):
+                log.warning("slow starts ahead: %s", trap)
             nets = Network(host, options.network, options.bridge, partial(tell, "Warning"), records.macs)
             agent = Agent(
                 client=client,
@@ -104,7 +108,7 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                     network=nets,
                     render=render,
                     host=await describe(host, options.node_name, verdict.accelerator),
-                    owner=await host.qemu_user(),
+                    owner=owner,
                     boot_id=boot_id,
                 ),
                 boot_id=boot_id,
@@ -123,13 +127,27 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                     work_tasks.create_task(network.start(nets))
                     work_tasks.create_task(Server(host, layout, informer, records).run())
                     work_tasks.create_task(
-                        NodeAgent(client, options.node_name, verdict, register=options.register_node).run()
+                        NodeAgent(
+                            client,
+                            options.node_name,
+                            verdict,
+                            register=options.register_node,
+                            healthy=host.connected.is_set,
+                        ).run()
                     )
                     log.info("virt-handler ready node=%s guests=%d", options.node_name, len(list(records.all())))
             finally:
                 await agent.stop()
     finally:
         await images.close()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first: people read one error, not a group of groups."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _enqueue(queue: WorkQueue[Key], old: VirtualMachineInstance | None, new: VirtualMachineInstance | None) -> None:

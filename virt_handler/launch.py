@@ -1,5 +1,8 @@
 """From a Scheduled VMI to a running QEMU: volumes and network at once, then the domain, each step recorded first.
 
+Domains are persistent, not transient: libvirt then still knows how a guest ended when nobody was looking, and a start
+that was cut short is found defined and done again. `decide` undefines them.
+
 Runs beside the reconcile loop (an image may take minutes) and can be taken back until libvirt is told to start.
 Called by `agent` only.
 """

@@ -81,13 +81,10 @@ class Layout(NamedTuple):
         """Make one guest's directories, for QEMU's user when it is another one (`owner`: uid, gid)."""
         for path in (self.guest_state(uid), self.guest_run(uid)):
             try:
-                path.mkdir(mode=0o711)
-            except FileExistsError:
-                continue
+                path.mkdir(mode=0o711, exist_ok=True)
+                _hand_over(path, owner)
             except OSError as error:
                 raise StateError(f"can't create {path}: {error.strerror}") from None
-            if owner is not None:
-                os.chown(path, *owner)
 
     def remove_guest(self, uid: str) -> None:
         """Remove what one guest left; nothing left is fine."""
@@ -107,9 +104,24 @@ def checked_uid(uid: str) -> str:
     return uid
 
 
+def _hand_over(path: Path, owner: tuple[int, int] | None) -> None:
+    """Finish a directory of ours, also one whose making was cut short; QEMU's own is left as it is."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_uid == os.geteuid():
+            os.fchmod(fd, 0o711)  # whatever the umask says
+            if owner is not None:
+                os.fchown(fd, *owner)
+    finally:
+        os.close(fd)
+
+
 def _make(path: Path, mode: int) -> None:
     try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
-        path.stat()
+        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        path.mkdir(mode=mode)
+        path.chmod(mode)  # whatever the umask says
+    except FileExistsError:
+        return
     except OSError as error:
         raise StateError(f"can't create {path}: {error.strerror}", hint="choose another --state-dir") from None

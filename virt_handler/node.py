@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import random
+from collections.abc import Callable
 
 from virt_handler.accelerator import Verdict
 from virt_kube.api import AlreadyExists, ApiError, Json, KubeClient, NotFound
@@ -28,15 +29,26 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class NodeAgent:
-    """Registers the node and sends its heartbeat. `register`: make the object when it is missing."""
+    """Registers the node and sends its heartbeat. `register`: make the object when it is missing.
+
+    While libvirt is away (`healthy` says no) nothing new is placed here.
+    """
 
     def __init__(
-        self, client: KubeClient, name: str, verdict: Verdict, *, register: bool, clock: Clock = system_clock
+        self,
+        client: KubeClient,
+        name: str,
+        verdict: Verdict,
+        *,
+        register: bool,
+        healthy: Callable[[], bool],
+        clock: Clock = system_clock,
     ) -> None:
         self._client = client
         self._name = name
         self._verdict = verdict
         self._register = register
+        self._healthy = healthy
         self._clock = clock
 
     async def run(self) -> None:
@@ -56,14 +68,14 @@ class NodeAgent:
     async def beat(self) -> None:
         """One heartbeat; registers the node when it is missing."""
         try:
-            await self._patch(schedulable=True)
+            await self._patch(schedulable=self._healthy())
         except NotFound:
             if not self._register:
                 raise
             try:
                 await self._client.create(NODES, "", self._node())
             except AlreadyExists:
-                await self._patch(schedulable=True)
+                await self._patch(schedulable=self._healthy())
             else:
                 log.info("node registered node=%s", self._name)
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from virt_handler.errors import ImageRefused, VolumeError
+from virt_handler.errors import HandlerError, ImageRefused, VolumeError
 from virt_handler.model import DiskFormat
 
 QCOW2_MAGIC = b"QFI\xfb"
 QCOW2_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQ")
-DATA_FILE, ENCRYPTED = 1 << 2, 0
+DATA_FILE = 1 << 2
 KNOWN_FEATURES = 0b11011  # dirty, corrupt, compression type, extended L2: nothing that leads to another file
 MAX_VIRTUAL_SIZE = 1 << 46
 SECTOR = 512
@@ -57,7 +57,8 @@ async def inspect(path: Path, what: str) -> Inspected:
         _check_raw(head, size, what)
         return Inspected("raw", size)
     virtual_size = check_qcow2(head, what)
-    output = await _run(*LIMITS, "qemu-img", "info", "--output=json", "-f", "qcow2", str(path), doing=f"inspect {what}")
+    command = (*LIMITS, "qemu-img", "info", "--output=json", "-f", "qcow2", str(path))
+    output = await _run(*command, failure=ImageRefused(f"can't inspect {what}"))
     _check_info(output, what)
     return Inspected("qcow2", virtual_size)
 
@@ -91,24 +92,22 @@ def check_qcow2(head: bytes, what: str) -> int:
 
 async def create_overlay(path: Path, backing: Path, backing_format: DiskFormat) -> None:
     """A qcow2 that keeps the guest's writes off `backing`; one that is there already stays."""
-    options = ("-F", backing_format, "-b", str(backing))
-    await _create(path, *options)
+    await _create(path, ("-F", backing_format, "-b", str(backing)))
 
 
 async def create_empty(path: Path, size: int) -> None:
     """An empty qcow2 of `size` bytes, rounded down to 1 MiB; one that is there already stays."""
     if size < MEBIBYTE:
         raise VolumeError(f"capacity {size} of {path.name} is less than 1Mi")
-    await _create(path, "--", size=str(size // MEBIBYTE * MEBIBYTE))
+    await _create(path, (), str(size // MEBIBYTE * MEBIBYTE))
 
 
-async def _create(path: Path, *options: str, size: str = "") -> None:
+async def _create(path: Path, options: tuple[str, ...], *size: str) -> None:
     if await asyncio.to_thread(path.exists):
         return
     temporary = path.with_name(f".{path.name}.new")
-    operands = [option for option in options if option != "--"]
-    arguments = [*operands, str(temporary), *([size] if size else [])]
-    await _run("qemu-img", "create", "-q", "-f", "qcow2", *arguments, doing=f"create {path.name}")
+    command = ("qemu-img", "create", "-q", "-f", "qcow2", *options, str(temporary), *size)
+    await _run(*command, failure=VolumeError(f"can't create {path.name}"))
     await asyncio.to_thread(temporary.rename, path)
 
 
@@ -144,7 +143,8 @@ def _check_info(output: bytes, what: str) -> None:
         raise ImageRefused(f"{what} is not a plain qcow2 image")
 
 
-async def _run(*command: str, doing: str) -> bytes:
+async def _run(*command: str, failure: HandlerError) -> bytes:
+    """The output; raises `failure` with the program's own words, VolumeError when it can't be run or hangs."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -158,14 +158,12 @@ async def _run(*command: str, doing: str) -> bytes:
         async with asyncio.timeout(DEADLINE):
             output, errors = await process.communicate()
     except TimeoutError:
-        raise VolumeError(f"can't {doing}: qemu-img did not end within {DEADLINE:.0f} s") from None
+        raise VolumeError(f"{failure.message}: qemu-img did not end within {DEADLINE:.0f} s") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode != 0:
         text = errors.decode(errors="replace").strip()[-300:]
-        if "inspect" in doing:
-            raise ImageRefused(f"can't {doing}: {text or 'qemu-img failed'}")
-        raise VolumeError(f"can't {doing}: {text or 'qemu-img failed'}")
+        raise type(failure)(f"{failure.message}: {text or 'qemu-img failed'}")
     return output

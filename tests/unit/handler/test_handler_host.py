@@ -258,6 +258,18 @@ async def test_the_accelerator_is_what_boots(short: Path, monkeypatch: pytest.Mo
     assert (hung.accelerator, "hung" in hung.why) == ("qemu", True)
 
 
+def test_a_kvm_that_libvirt_trips_over_is_named(short: Path) -> None:
+    device = short / "kvm"
+    nobody = (65534, 65534)
+    assert accelerator.kvm_trap(nobody, device) == ""
+    device.touch()
+    device.chmod(0o600)
+    assert "chmod 660" in accelerator.kvm_trap(nobody, device)
+    assert accelerator.kvm_trap(None, device) == ""
+    device.chmod(0o666)
+    assert accelerator.kvm_trap(nobody, device) == ""
+
+
 async def test_a_boot_that_hangs_is_ended_at_the_deadline() -> None:
     trial = await accelerator._run("sleep", "60", deadline=0.1)
     assert (trial.seconds, trial.problem) == (None, "no sign of life within 0 s")
