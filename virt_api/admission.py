@@ -79,11 +79,15 @@ class KubeVirtAdmission:
         if old is not None and (_leaving(old) or old.get("spec") == obj.get("spec")):
             return AdmissionResult(obj)
         vm = _decode(obj, VirtualMachine, refusals.VM)
+        broken_before: list[Cause] = []
         if old is None:
             default_vm(vm, new_uuid=self._new_uuid, new_mac=self._new_mac)
         else:
-            carry_identity(codec.from_builtins(old, VirtualMachine), vm, new_mac=self._new_mac)
-        _refuse(validate_vm(vm), refusals.VM, request.name)
+            before = codec.from_builtins(old, VirtualMachine)
+            carry_identity(before, vm)
+            # A machine stored before a rule existed must still be stopped, labelled, mended step by step.
+            broken_before = validate_vm(before)
+        _refuse([cause for cause in validate_vm(vm) if cause not in broken_before], refusals.VM, request.name)
         warnings = () if vm.spec.running is None else (RUNNING_DEPRECATED,)
         return AdmissionResult(obj | {"spec": codec.to_builtins(vm.spec)}, warnings)
 

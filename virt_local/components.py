@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, KubeClient
 from virt_kube.events import EventRecorder
 from virt_kube.resources import NODES
-from virt_local.errors import NotRunning
+from virt_local.errors import AddressInUse, NotRunning
 from virt_local.settings import Places, Settings
 from virt_types import codec, labels
 from virt_types.meta import Base, ObjectMeta
@@ -70,8 +71,7 @@ class Api:
                 GarbageCollector(store, self._server.registry, self._server.client()).run()
             )
             stack.push_async_callback(_cancelled, self._collector)
-            port = await self._server.start(settings.host, settings.port, certificates.server_context())
-            self.server = _url(settings.host, port)
+            self.server = _url(settings.host, await self._listen(self._server, certificates.server_context()))
             await asyncio.to_thread(_write_kubeconfigs, places, certificates, self.server)
             self._stack = stack.pop_all()
         return self
@@ -80,6 +80,18 @@ class Api:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    async def _listen(self, server: ApiServer, tls: ssl.SSLContext) -> int:
+        """The port; the chosen one may have been taken since it was looked at."""
+        host, port = self._settings.host, self._settings.port
+        try:
+            return await server.start(host, port, tls)
+        except OSError as err:
+            if not self._settings.any_port:
+                raise AddressInUse(
+                    f"can't listen on {host}:{port}: address already in use", hint="stop what listens there"
+                ) from err
+        return await server.start(host, 0, tls)
 
     def client(self, user: UserInfo) -> KubeClient:
         if self._server is None:

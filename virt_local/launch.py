@@ -29,6 +29,7 @@ STOP_TIMEOUT = 30.0
 MAX_LOG = 8 << 20
 MAX_SOCKET_PATH = 107
 LOG_TAIL = 12
+HOPELESS = 3  # crashes of one component while starting, after which waiting on is useless
 # Each thread of glibc's allocator keeps its own arena otherwise: tens of megabytes for nothing.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 
@@ -47,7 +48,7 @@ def up(settings: Settings, *, say: Say, foreground: bool, timeout: float) -> Pro
             return None
         settings = msgspec.structs.replace(settings, components=missing)
         if "api" in missing:
-            settings = msgspec.structs.replace(settings, port=_choose_port(settings, say))
+            settings = msgspec.structs.replace(settings, port=_choose_port(settings, say), any_port=not settings.port)
         if "node" in missing:
             host.ensure_libvirt(say)
         process = _this_process(settings) if foreground else _spawn(settings)
@@ -190,11 +191,12 @@ def _await_ready(register: Register, process: Process, settings: Settings, say: 
         _tell(current, told, say)
         if current.ready:
             return current
-        if time.monotonic() > deadline:
+        hopeless = any(state.restarts >= HOPELESS for state in current.components.values())
+        if hopeless or time.monotonic() > deadline:
+            why = "a component crashes again and again" if hopeless else f"not ready after {timeout:.0f} seconds"
             waiting = ", ".join(_waiting(current))
             raise StartFailed(
-                f"not ready after {timeout:.0f} seconds: {waiting}. Pid {process.pid} goes on trying in the background",
-                hint=_log_hint(settings),
+                f"{why}: {waiting}. Pid {process.pid} goes on trying in the background", hint=_log_hint(settings)
             )
         time.sleep(POLL)
 

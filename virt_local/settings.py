@@ -65,12 +65,16 @@ class Places(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`port` 0 means the port of last time, or a free one; `registry_mirrors` maps image prefixes to locations."""
+    """`port` 0 means the port of last time, or a free one; `registry_mirrors` maps image prefixes to locations.
+
+    `any_port`: nobody asked for `port`, so another will do when it is taken.
+    """
 
     places: Places
     components: tuple[str, ...] = COMPONENTS
     host: str = "127.0.0.1"
     port: int = 0
+    any_port: bool = False
     node_name: str = ""
     accelerator: Literal["auto", "kvm", "qemu"] = "auto"
     network: str = "virtctl"

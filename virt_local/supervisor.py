@@ -20,6 +20,7 @@ from typing import TypeAlias
 from virt_local.components import FACTORIES, Api, Context, Run
 from virt_local.register import ComponentState, Process, Register, start_time
 from virt_local.settings import COMPONENTS, Settings
+from virt_types.errors import VirtError
 
 log = logging.getLogger("virt_local.supervisor")
 
@@ -161,4 +162,6 @@ def _text(err: BaseException) -> str:
     """One line for the status; of a group the first failure that says something."""
     while isinstance(err, BaseExceptionGroup):
         err = err.exceptions[0]
+    if isinstance(err, VirtError):
+        return f"{err.message} ({err.hint})" if err.hint else err.message
     return f"{type(err).__name__}: {err}" if str(err) else type(err).__name__

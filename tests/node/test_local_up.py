@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,19 @@ def test_what_was_half_done_is_done_again(cluster: LocalCluster) -> None:
     (cluster.run / "local.json").write_text('{"processes": [{"pid": 1, "start_time": 5}]}')
     (cluster.run / "virt-api.sock").write_text("")
     assert "The cluster is up." in cluster.up("api,subresources").stdout
+
+
+def test_certificates_that_can_not_be_read_end_the_wait(cluster: LocalCluster) -> None:
+    (cluster.state / "pki").mkdir(parents=True)
+    for name in ("ca.crt", "ca.key"):
+        (cluster.state / "pki" / name).write_text("no certificate")
+    began = time.monotonic()
+    done = cluster.up("api", check=False)
+    assert done.returncode == 1
+    assert f"the certificates in {cluster.state}/pki can't be used" in done.stderr
+    assert f"Remove {cluster.state}/pki" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert time.monotonic() - began < 30
 
 
 def test_refusals_say_what_to_do(cluster: LocalCluster) -> None:

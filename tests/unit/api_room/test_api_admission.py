@@ -112,6 +112,21 @@ async def test_a_vm_that_breaks_newer_rules_can_still_be_labelled_and_deleted() 
     assert await admitted(request(done, leaving)) == done
 
 
+async def test_a_vm_that_breaks_newer_rules_can_still_be_stopped_and_gets_no_worse() -> None:
+    old = vm(runStrategy="Always")
+    old["spec"]["template"]["spec"] = copy.deepcopy(SPEC)
+    old["spec"]["template"]["spec"]["domain"]["devices"]["disks"].append({"name": "orphan", "disk": {}})
+    stopped = copy.deepcopy(old)
+    stopped["spec"]["runStrategy"] = "Halted"
+    assert (await admitted(request(stopped, old)))["spec"]["runStrategy"] == "Halted"
+    worse = copy.deepcopy(stopped)
+    worse["spec"]["template"]["spec"]["domain"]["devices"]["disks"].append({"name": "second", "disk": {}})
+    err = await refused(request(worse, old))
+    assert [cause["field"] for cause in err.status["details"]["causes"]] == [
+        "spec.template.spec.domain.devices.disks[2].name"
+    ]
+
+
 async def test_a_users_vmi_begins_pending_whatever_its_status_says() -> None:
     obj = await admitted(request(vmi(status={"phase": "Running", "nodeName": "n1"})))
     assert obj["status"]["phase"] == "Pending"
