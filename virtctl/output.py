@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
+from virtctl import color
 from virtctl.errors import UsageError
 from virtctl.text import printable
 
@@ -44,11 +46,37 @@ def yaml_text(value: object) -> str:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], widths: list[int] | None = None) -> list[int]:
-    """Print rows under their headers, three spaces apart; the widths it returns go with rows that follow."""
+    """Print rows under their headers, three spaces apart; the widths it returns go with rows that follow.
+
+    On a terminal statuses are coloured; the text is the same, so that it can be copied.
+    """
     lines = [[printable(cell) for cell in row] for row in rows]
     shown = [*([] if widths else [list(headers)]), *lines]
     widths = [max([len(row[i]) for row in shown] + ([widths[i]] if widths else [])) for i in range(len(headers))]
-    for row in shown:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("   ".join(cells).rstrip(), flush=True)
+    show = _colored if color.wanted(sys.stdout) else _plain
+    show(headers, shown, widths)
     return widths
+
+
+def _plain(_headers: Sequence[str], rows: list[list[str]], widths: list[int]) -> None:
+    for row in rows:
+        print("".join(_padded(row, widths)).rstrip(), flush=True)
+
+
+def _colored(headers: Sequence[str], rows: list[list[str]], widths: list[int]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for row in rows:
+        line = Text()
+        for cell, padded, style in zip(row, _padded(row, widths), color.cell_styles(headers, row), strict=True):
+            line.append(cell, style).append(padded[len(cell) :])
+        line.rstrip()
+        # The terminal wraps what is too long, as it does kubectl's; rich would break it into lines of its own.
+        console.print(line, soft_wrap=True)
+    sys.stdout.flush()
+
+
+def _padded(row: list[str], widths: list[int]) -> list[str]:
+    return [cell.ljust(width + 3) for cell, width in zip(row, widths, strict=True)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from virtctl.errors import ApiRefusal, WaitFailed
 from virtctl.http import INSTANCES, VIRTUAL_MACHINES
-from virtctl.waiting import Progress, explain, get, printable_status
+from virtctl.progress import Progress, State
+from virtctl.waiting import explain, get, printable_status, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,35 +31,30 @@ def when_running(client: Client, name: str, attempt: Callable[[], T], limit: flo
     An instance that is not coming (its machine is stopped, there is none, it has no such device) fails at once.
     """
     deadline = time.monotonic() + limit
-    said = ""
     with Progress() as progress:
         while True:
             try:
                 return attempt()
             except ApiRefusal as error:
-                state = _on_its_way(client, name, error)
+                found = _on_its_way(client, name, error)
                 if limit and time.monotonic() >= deadline:
                     raise WaitFailed(
-                        f"Timeout trying to connect to the virtual machine instance {name}: it is {state}",
+                        f"Timeout trying to connect to the virtual machine instance {name}: it is {found}",
                         hint="--timeout waits longer; `virtctl list` shows the state.",
                     ) from error
                 if not limit:
                     raise
-            text = f"Waiting for {name} to run: it is {state}"
-            progress.show(text)
-            if not sys.stderr.isatty() and text != said:
-                print(text, file=sys.stderr)
-            said = text
+            progress.show(f"{name} to run", found)
             time.sleep(RETRY_SECONDS)
 
 
-def _on_its_way(client: Client, name: str, error: ApiRefusal) -> str:
-    """What the instance is doing, for people; raises when waiting for it is pointless."""
+def _on_its_way(client: Client, name: str, error: ApiRefusal) -> State:
+    """What the instance is doing; raises when waiting for it is pointless."""
     if error.code == 400 and NOT_RUNNING in error.message:
         vmi = get(client, INSTANCES, name)
         if _final(vmi):
             raise error
-        return explain(vmi)
+        return state(vmi)
     if error.code != 404:
         raise error
     vm = get(client, VIRTUAL_MACHINES, name)
@@ -72,7 +67,7 @@ def _on_its_way(client: Client, name: str, error: ApiRefusal) -> str:
             error.status,
             hint=f"Start it: virtctl start {name}",
         ) from error
-    return explain(vm)
+    return state(vm)
 
 
 def _final(vmi: Json | None) -> bool:

@@ -1,13 +1,13 @@
-"""--wait: watch an object until it is what the command asked for, and say on a terminal what it is meanwhile."""
+"""--wait: watch an object until it is what the command asked for, and say what it is meanwhile."""
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from virtctl.errors import ApiRefusal, Unreachable, WaitFailed
 from virtctl.http import INSTANCES, VIRTUAL_MACHINES
+from virtctl.progress import Progress, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from virtctl.lifecycle import Verb
 
 WATCH_SECONDS = 300
-_EXPLAINING = ("Ready", "PodScheduled", "Synchronized")
+# Conditions that say why, the most telling first, and what Ready says of every instance that does not run yet.
+_EXPLAINING = ("Synchronized", "PodScheduled", "Ready")
+_EXPECTED = frozenset({"GuestNotRunning", "PodNotExists", "VMINotExists", "VMIConditionMissing"})
 
 
 class Goal(NamedTuple):
@@ -61,7 +63,7 @@ def _wait(client: Client, target: Goal, deadline: float, timeout: float, progres
                 f"it is {explain(current)}",
                 hint="It goes on by itself; `virtctl list -w` shows what becomes of it.",
             )
-        progress.show(f"Waiting for {target.title} to be {target.wanted}: {explain(current)}")
+        progress.show(f"{target.title} to be {target.wanted}", state(current))
 
     while True:
         try:
@@ -104,27 +106,33 @@ def get(client: Client, plural: str, name: str) -> Json | None:
 
 
 def explain(obj: Json | None) -> str:
-    """The status a person would ask for: `Starting (Ready: GuestNotRunning: no disk)`."""
+    """The state of an object within a sentence: `Starting (ErrImagePull: no such image)`."""
+    return str(state(obj))
+
+
+def state(obj: Json | None) -> State:
+    """What a person would ask for: the status, or the phase, and the condition that explains it."""
     if obj is None:
-        return "not there"
+        return State("not there")
     status = obj.get("status") or {}
-    word = printable_status(obj) or status.get("phase") or "without a status yet"
-    reason = _trouble(status.get("conditions") or [], stopped=word == "Stopped")
-    return f"{word} ({reason})" if reason else str(word)
+    word = str(printable_status(obj) or status.get("phase") or "without a status yet")
+    # A stopped machine is not ready, and nobody wonders why.
+    trouble = "" if word == "Stopped" else _unready(status.get("conditions") or [])
+    trouble = _failure(status.get("conditions") or []) or trouble
+    return State(word, trouble.removeprefix(f"{word}: "))
 
 
-def _trouble(conditions: list[Json], *, stopped: bool) -> str:
-    """The condition that explains most: a Failure, else one that is not True and has a message.
+def _failure(conditions: list[Json]) -> str:
+    return next((_said(c) for c in conditions if c.get("type") == "Failure" and c.get("status") == "True"), "")
 
-    A stopped machine is not ready, and nobody wonders why.
-    """
-    failed = [c for c in conditions if c.get("type") == "Failure" and c.get("status") == "True"]
-    unready = [c for c in conditions if c.get("status") == "False" and c.get("type") in _EXPLAINING]
-    for condition in (*failed, *([] if stopped else unready)):
-        text = ": ".join(str(condition[k]) for k in ("reason", "message") if condition.get(k))
-        if text:
-            return f"{condition['type']}: {text}"
-    return ""
+
+def _unready(conditions: list[Json]) -> str:
+    unready = {c.get("type"): c for c in conditions if c.get("status") == "False" and c.get("reason") not in _EXPECTED}
+    return next((_said(unready[kind]) for kind in _EXPLAINING if kind in unready), "")
+
+
+def _said(condition: Json) -> str:
+    return ": ".join(str(condition[field]) for field in ("reason", "message") if condition.get(field))
 
 
 def printable_status(vm: Json | None) -> str:
@@ -141,34 +149,3 @@ def version_of(obj: Json | None) -> str:
 
 def _running_anew(vmi: Json | None, before: str) -> bool:
     return vmi is not None and uid_of(vmi) != before and (vmi.get("status") or {}).get("phase") == "Running"
-
-
-class Progress:
-    """One line on stderr that is replaced, with the seconds that went by; nothing at all when stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._started = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.clear()
-
-    def show(self, text: str) -> None:
-        if self._terminal:
-            import shutil
-
-            from virtctl.text import printable
-
-            elapsed = f" {time.monotonic() - self._started:.0f}s"
-            room = shutil.get_terminal_size().columns - len(elapsed) - 1
-            line = printable(text).replace("\n", " ")
-            sys.stderr.write(f"\r\x1b[K{line if len(line) <= room else line[: room - 1] + '…'}{elapsed}")
-            sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

@@ -11,8 +11,9 @@ from virtctl import flags, manifests
 from virtctl.errors import ApiRefusal, UsageError, WaitFailed
 from virtctl.http import JSON
 from virtctl.options import NO_GRACE_PERIOD, GracePeriod, client_of
+from virtctl.progress import Progress
 from virtctl.resources import Resource, Resources
-from virtctl.waiting import Progress, explain, uid_of
+from virtctl.waiting import explain, state, uid_of
 
 if TYPE_CHECKING:
     from virtctl.http import Client, Json
@@ -141,7 +142,7 @@ def _wait(client: Client, waiting: list[tuple[Target, str]], deadline: float, ti
                         f"it is {explain(left)}, held by {held}",
                         hint="The deletion goes on by itself; --grace-period 0 does not wait for the guest.",
                     )
-                progress.show(f"Waiting for {target.resource.title(target.name)} to go away: {explain(left)}")
+                progress.show(f"{target.resource.title(target.name)} to go away", state(left))
                 time.sleep(POLL_SECONDS)
 
 

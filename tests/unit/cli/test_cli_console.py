@@ -156,7 +156,7 @@ def test_waits_for_an_instance_that_starts(api: FakeApi) -> None:
     api.on("GET", VMI, (200, {"status": {"phase": "Scheduled"}}))
     done = piped(b"")
     assert done.returncode == 0
-    assert b"Waiting for vm1 to run: it is Starting\nWaiting for vm1 to run: it is Scheduled\n" in done.stderr
+    assert b"Waiting for vm1 to run: Starting\nWaiting for vm1 to run: Scheduled\n" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,14 @@ def test_lifecycle_verbs_import_nothing_heavy(tls_api: FakeApi, arguments: list[
     assert tls_api.requests == [("PUT", url)]
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert loaded & HEAVY == set()
+
+
+def test_waiting_in_a_pipe_imports_nothing_heavy(tls_api: FakeApi) -> None:
+    machines = "namespaces/default/virtualmachines/vm1"
+    tls_api.on("PUT", f"/apis/subresources.kubevirt.io/v1/{machines}/start", (202, None))
+    tls_api.on("GET", f"/apis/kubevirt.io/v1/{machines}", (200, {"status": {"printableStatus": "Running"}}))
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, "start", "vm1", "--wait"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "VM vm1 was scheduled to start\nVM vm1 is running\n")
+    assert {name.partition(".")[0] for name in done.stderr.split()} & HEAVY == set()

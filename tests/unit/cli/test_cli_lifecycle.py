@@ -130,7 +130,8 @@ def test_wait_watches_until_running(api: FakeApi, virtctl: Run) -> None:
     api.on("GET", f"{VM}/vm1", (200, vm("Stopped")))
     api.on("GET", VM, watch)
     expected = "VM vm1 was scheduled to start\nVM vm1 is running\n"
-    assert virtctl("start", "vm1", "--wait", "--timeout", "20s") == (0, expected, "")
+    said = "Waiting for VM vm1 to be Running: Stopped\nWaiting for VM vm1 to be Running: Starting\n"
+    assert virtctl("start", "vm1", "--wait", "--timeout", "20s") == (0, expected, said)
 
 
 def test_wait_goes_on_when_the_server_ends_the_watch(api: FakeApi, virtctl: Run) -> None:
@@ -163,15 +164,47 @@ def test_wait_for_restart_wants_another_instance(api: FakeApi, virtctl: Run) -> 
     assert virtctl("restart", "vm1", "--wait").out.endswith("VM vm1 is running again\n")
 
 
-def test_wait_gives_up_with_the_condition(api: FakeApi, virtctl: Run) -> None:
-    condition = {"type": "Ready", "status": "False", "reason": "GuestNotRunning", "message": "disk is missing"}
+NOT_YET = {"type": "Ready", "status": "False", "reason": "GuestNotRunning", "message": "Guest VM is not running"}
+UNREADY = {"type": "Ready", "status": "False", "reason": "AgentGone", "message": "node agent is silent"}
+NO_IMAGE = {"type": "Synchronized", "status": "False", "reason": "ErrImagePull", "message": "image x is not there"}
+NO_ROOM = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "not enough memory"}
+FAILURE = {"type": "Failure", "status": "True", "reason": "FailedCreate", "message": "quota"}
+
+
+@pytest.mark.parametrize(
+    ("word", "conditions", "expected"),
+    [
+        ("Starting", [NOT_YET], "it is Starting\n"),
+        ("Starting", [UNREADY], "it is Starting (AgentGone: node agent is silent)\n"),
+        ("Starting", [UNREADY, NO_IMAGE], "it is Starting (ErrImagePull: image x is not there)\n"),
+        ("ErrImagePull", [NOT_YET, NO_IMAGE], "it is ErrImagePull (image x is not there)\n"),
+        ("Starting", [UNREADY, NO_ROOM], "it is Starting (Unschedulable: not enough memory)\n"),
+        ("Starting", [NO_IMAGE, FAILURE], "it is Starting (FailedCreate: quota)\n"),
+        ("Stopped", [UNREADY], "it is Stopped\n"),
+        ("Stopped", [UNREADY, FAILURE], "it is Stopped (FailedCreate: quota)\n"),
+        ("Starting", [{**NO_IMAGE, "status": "True"}], "it is Starting\n"),
+    ],
+)
+def test_wait_gives_up_with_the_condition_that_explains_most(
+    api: FakeApi, virtctl: Run, word: str, conditions: list[dict[str, str]], expected: str
+) -> None:
     api.on("PUT", f"{SUB}/start", (202, None))
-    api.on("GET", f"{VM}/vm1", (200, vm("Starting", conditions=[condition])))
+    api.on("GET", f"{VM}/vm1", (200, vm(word, conditions=conditions)))
     result = virtctl("start", "vm1", "--wait", "--timeout=0s")
-    assert result.code == 1
-    assert result.out == "VM vm1 was scheduled to start\n"
-    assert "timed out after 0s waiting for VM vm1 to be Running: it is Starting" in result.err
-    assert "(Ready: GuestNotRunning: disk is missing)" in result.err
+    assert (result.code, result.out) == (1, "VM vm1 was scheduled to start\n")
+    assert f"timed out after 0s waiting for VM vm1 to be Running: {expected}" in result.err
+
+
+def test_wait_in_a_pipe_says_each_status_once(api: FakeApi, virtctl: Run) -> None:
+    states = [vm("Starting", "2"), vm("Starting", "3"), vm("Starting", "4", conditions=[NO_IMAGE]), vm("Running", "5")]
+    api.on("PUT", f"{SUB}/start", (202, None))
+    api.on("GET", f"{VM}/vm1", (200, vm("Stopped")))
+    api.on("GET", VM, lambda handler: handler.watch(*({"type": "MODIFIED", "object": state} for state in states)))
+    assert virtctl("start", "vm1", "--wait").err.splitlines() == [
+        "Waiting for VM vm1 to be Running: Stopped",
+        "Waiting for VM vm1 to be Running: Starting",
+        "Waiting for VM vm1 to be Running: Starting · ErrImagePull: image x is not there",
+    ]
 
 
 def test_wait_ends_when_the_machine_is_deleted(api: FakeApi, virtctl: Run) -> None:
