@@ -216,7 +216,7 @@ class Agent:
             latest = self.informer.get(*key)
             if latest is None or latest.metadata.uid != vmi.metadata.uid or rules.must_stop(latest):
                 return
-            await self.launcher.start(record, xml)
+            await self.launcher.start(record, xml, paused=vmi.spec.start_strategy == "Paused")
             memory.failure, memory.attempts = None, 0
             self._tell(vmi, "Normal", "Created", "VirtualMachineInstance defined.")
             self._tell(vmi, "Normal", "Started", "VirtualMachineInstance started.")

@@ -86,10 +86,10 @@ class Launcher:
         await asyncio.to_thread(self._records.put, record)
         return nics, record
 
-    async def start(self, record: Record, xml: str) -> Record:
+    async def start(self, record: Record, xml: str, *, paused: bool) -> Record:
         """Hand the domain to libvirt. Not to be cancelled: what libvirt was told it will do."""
         await asyncio.to_thread(self._records.put, msgspec.structs.replace(record, stage="starting"))
-        uuid = await self._libvirt.launch(xml)
+        uuid = await self._libvirt.launch(xml, paused=paused)
         started = msgspec.structs.replace(record, stage="started", domain_uuid=uuid, boot_id=self._boot_id)
         await asyncio.to_thread(self._records.put, started)
         log.info("guest started namespace=%s name=%s uid=%s", record.namespace, record.name, record.uid)

@@ -29,6 +29,8 @@ T = TypeVar("T")
 THREADS = 16
 DEADLINE = 30.0
 START_DEADLINE = 300.0
+# Seconds a guest's agent may take to answer.
+AGENT_TIMEOUT = 5
 MIN_PAUSE = 0.5
 MAX_PAUSE = 15.0
 # Two lost answers, five seconds apart, and libvirt gives the connection up.
@@ -98,13 +100,14 @@ class LibvirtHost:
         except NoSuchGuest:
             return None
 
-    async def launch(self, xml: str) -> str:
+    async def launch(self, xml: str, *, paused: bool = False) -> str:
         """Define the domain and start it; returns its uuid. A second call for a running one only returns."""
+        flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
 
         def launch(connection: Any) -> str:
             domain = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
             if not domain.isActive():
-                domain.create()
+                domain.createWithFlags(flags)
             return str(domain.UUIDString())
 
         return await self.call("start the guest", launch, deadline=START_DEADLINE)
@@ -113,12 +116,12 @@ class LibvirtHost:
         """Press the power button, and ask the guest's agent when it is there. Says nothing when neither can be."""
 
         def shut_down(domain: Any) -> None:
-            flags = [libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN]
+            with contextlib.suppress(libvirt.libvirtError):
+                domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
             if agent:
-                flags.insert(0, libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
-            for flag in flags:
                 with contextlib.suppress(libvirt.libvirtError):
-                    domain.shutdownFlags(flag)
+                    domain.agentSetResponseTimeout(AGENT_TIMEOUT)
+                    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
 
         await self.on_domain(uuid, "shut the guest down", shut_down)
 
@@ -166,7 +169,7 @@ class LibvirtHost:
         types = libvirt.VIR_DOMAIN_GUEST_INFO_OS | libvirt.VIR_DOMAIN_GUEST_INFO_INTERFACES
 
         def ask(domain: Any) -> dict[str, Any]:
-            domain.agentSetResponseTimeout(5)
+            domain.agentSetResponseTimeout(AGENT_TIMEOUT)
             return dict(domain.guestInfo(types, 0))
 
         return await self.on_domain(uuid, "ask the guest agent", ask)

@@ -78,23 +78,31 @@ class Network:
     # In libvirt's threads.
 
     def _open(self, connection: Any) -> Any:
+        made = False
         try:
             network = connection.networkLookupByName(self._name)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_NETWORK:
                 raise
-            subnet = addresses.choose_subnet(_routes())
-            network = connection.networkDefineXML(addresses.network_xml(self._name, self._bridge, subnet))
-            network.setAutostart(1)
-            log.info("network made name=%s bridge=%s subnet=%s", self._name, self._bridge, subnet)
+            network, made = self._define(connection), True
         if not network.isActive():
             try:
                 network.create()
             except libvirt.libvirtError as error:
+                if made:  # the next attempt shall choose again: somebody may have taken the subnet meanwhile
+                    network.undefine()
                 raise NetworkError(
                     f"network {self._name} can't be started: {error.get_error_message()}",
                     hint=f"virsh net-dumpxml {self._name} shows it and its bridge; --network chooses another",
                 ) from None
+        return network
+
+    def _define(self, connection: Any) -> Any:
+        others = (addresses.read_network(network.XMLDesc())[0] for network in connection.listAllNetworks())
+        subnet = addresses.choose_subnet([*_routes(), *(other for other in others if other is not None)])
+        network = connection.networkDefineXML(addresses.network_xml(self._name, self._bridge, subnet))
+        network.setAutostart(1)
+        log.info("network made name=%s bridge=%s subnet=%s", self._name, self._bridge, subnet)
         return network
 
     def _reserve(self, connection: Any, macs: dict[str, str]) -> dict[str, str]:

@@ -28,7 +28,6 @@ from virt_types.v1 import (
 PAUSED_REASONS = {
     "ioerror": ("PausedIOError", "VMI was paused, low-level IO error detected"),
     "user": ("PausedByUser", "VMI was paused by user"),
-    "starting-up": ("PausedByUser", "VMI was paused by user"),
 }
 NOT_RUNNING = ("GuestNotRunning", "Guest VM is not reported as running")
 LOCAL_DISKS = ("DisksNotLiveMigratable", "cannot migrate VMI: its disks are local to this node")

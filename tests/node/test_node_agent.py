@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import libvirt
 import pytest
 
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES
@@ -59,6 +60,16 @@ async def test_a_restarted_agent_adopts_its_guests_and_writes_nothing(cluster: A
     assert cluster.handler.status_writes() == 0
     await cluster.delete("kept")
     await cluster.until_gone("kept")
+
+
+async def test_a_guest_may_be_started_paused(cluster: Any, connection: Any) -> None:
+    await cluster.create("still", spec={"startStrategy": "Paused"})
+    vmi = await cluster.until_phase("still", "Running")
+    reasons = {item["type"]: item.get("reason") for item in vmi["status"]["conditions"]}
+    assert reasons["Paused"] == "PausedByUser"
+    assert connection.lookupByName("default_still").state()[0] == libvirt.VIR_DOMAIN_PAUSED
+    await cluster.delete("still")
+    await cluster.until_gone("still")
 
 
 async def test_a_guest_killed_behind_our_back_is_failed_with_its_reason(cluster: Any) -> None:
