@@ -172,7 +172,6 @@ async def _controllers(context: Context, ready: Ready) -> None:
 
 async def _node(context: Context, ready: Ready) -> None:
     from virt_handler.app import run
-
     from virt_handler.options import Options, default_node_name
 
     settings = context.settings
