@@ -11,10 +11,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from virt_kube.kubeconfig import KubeconfigError
+from virt_kube.client_config import KubeconfigError
 
 if TYPE_CHECKING:
-    from virt_kube.kubeconfig import ClientConfig
+    from virt_kube.client_config import ClientConfig
 
 DEADLINE_SECONDS = 60.0
 API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
