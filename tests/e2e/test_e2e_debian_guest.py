@@ -64,12 +64,17 @@ def command(session: pexpect.spawn[str], line: str) -> str:
 
 
 def ssh(cluster: Cluster, remote: str) -> str:
-    """What `remote` prints when run over ssh through the exposed port."""
+    """What `remote` prints when run over ssh through the exposed port; waits for a guest that is still booting."""
     address = cluster.get("service", "guest-ssh")["spec"]["clusterIP"]
     options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=30", "LogLevel=ERROR")
-    flags = [word for option in options for word in ("-o", option)]
-    session = pexpect.spawn("ssh", [*flags, "-p", str(PORT), f"{USER}@{address}", remote], encoding="utf-8", timeout=60)
-    session.expect("assword: ")
+    arguments = [*(word for option in options for word in ("-o", option)), "-p", str(PORT), f"{USER}@{address}", remote]
+    deadline = time.monotonic() + 180
+    while True:
+        session = pexpect.spawn("ssh", arguments, encoding="utf-8", timeout=60)
+        if session.expect(["assword: ", pexpect.EOF]) == 0:
+            break
+        assert time.monotonic() < deadline, f"no sshd behind {address}:{PORT}: {session.before}"
+        time.sleep(2)
     session.sendline(PASSWORD)
     session.expect(pexpect.EOF)
     return str(session.before)
@@ -111,10 +116,10 @@ def test_reboot_from_inside_keeps_the_instance(cluster: Cluster, vmi: str) -> No
     boot = ssh(cluster, "cat /proc/sys/kernel/random/boot_id")
     ssh(cluster, "sudo systemctl --no-block reboot")
     session = console(cluster)
-    deadline = time.monotonic() + 120
-    seen = ""
-    while not re.search(r"Linux version.*login: ", seen, re.DOTALL) and time.monotonic() < deadline:
+    seen, deadline = "", time.monotonic() + 180
+    while not re.search(r"Linux version.*login: ", seen, re.DOTALL):
         assert cluster.phase(vmi) == "Running"
+        assert time.monotonic() < deadline, f"no second boot on the console:\n{seen[-3000:]}"
         if session.expect([r".+", pexpect.TIMEOUT], timeout=1) == 0:
             seen += str(session.after)
     session.send("\x1d")
