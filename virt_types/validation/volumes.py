@@ -100,7 +100,7 @@ def container_disks(scope: Scope) -> Iterator[Cause]:
             continue
         field = f"{path}.containerDisk"
         if disk.path:
-            yield from file_path_faults(field, disk.path)
+            yield from _file_path(f"{field}.path", disk.path)
         if not disk.image:
             yield required(f"{field}.image", f"{field}.image is a required field")
         if disk.image_pull_policy and disk.image_pull_policy not in PULL_POLICIES:
@@ -108,7 +108,7 @@ def container_disks(scope: Scope) -> Iterator[Cause]:
             yield unsupported(f"{field}.imagePullPolicy", f"{field}.imagePullPolicy should be one of [{listed}]")
 
 
-def file_path_faults(field: str, value: str) -> Iterator[Cause]:
+def _file_path(field: str, value: str) -> Iterator[Cause]:
     """A path inside an image: absolute, to a file, without `.` and `..`."""
     if value == "/":
         yield invalid(field, f"{field} must not point to root")

@@ -74,6 +74,7 @@ CORRECTED = (
     (r"dataVolumeTemplate\[(\d+)\]\.source\.sourceRef", r"dataVolumeTemplates[\1].spec.sourceRef"),
     (r"dataVolumeTemplate\[(\d+)\]\.PVC\.Storage", r"dataVolumeTemplates[\1].spec"),
     (r"dataVolumeTemplate\[", "dataVolumeTemplates["),
+    (r"\.containerDisk( must (?:be an absolute path|not point)|$)", r".containerDisk.path\1"),
     (r"spec\.HostDevices", "spec.domain.devices.hostDevices"),
     (r"spec\.Sound", "spec.domain.devices.sound"),
     (r"spec\.launchSecurity", "spec.domain.launchSecurity"),
