@@ -24,6 +24,7 @@ Json = dict[str, Any]
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 DEFAULT_SECONDS = 60.0
 TICK_SECONDS = 1.0
 

@@ -1,4 +1,7 @@
-"""The patch `apply` sends: kubectl's three-way merge, as a JSON merge patch (RFC 7386). Pure."""
+"""The patch `apply` sends: kubectl's three-way merge, as a JSON merge patch (RFC 7386). Pure.
+
+For custom resources, ours too; Kubernetes' own kinds have `virtctl.strategic`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def three_way(last: Json, wanted: Json, current: Json) -> Json:
             inner = three_way(before if isinstance(before, dict) else {}, value, current[name])
             if inner:
                 patch[name] = inner
-        elif name not in current or not _kept(last.get(name), value, current[name]):
+        elif name not in current or not kept(last.get(name), value, current[name]):
             patch[name] = value
     for name in last:
         if name not in wanted and name in current:
@@ -27,7 +30,7 @@ def three_way(last: Json, wanted: Json, current: Json) -> Json:
     return patch
 
 
-def _kept(last: Any, wanted: Any, current: Any) -> bool:
+def kept(last: Any, wanted: Any, current: Any) -> bool:
     """A value that need not be sent: it is there, or unchanged since last time and only added to by the server."""
     return bool(current == wanted or (last == wanted and isinstance(wanted, list) and covers(wanted, current)))
 

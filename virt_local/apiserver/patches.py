@@ -7,11 +7,11 @@ missing map key adds it, and a pointer may lack its leading slash.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 from virt_kube.api import Json
 from virt_local.apiserver.status import bad_request, failure, server_error, unprocessable
+from virt_types.merge_keys import MERGE_SETS, merge_key
 
 MAX_OPERATIONS = 10_000
 
@@ -145,35 +145,6 @@ def merge_patch(obj: Any, patch: Any) -> Any:
     return target
 
 
-# Lists of maps that merge by a key, and lists of scalars that merge as sets, by dotted path below the object; `*` is a
-# list element. From the patchMergeKey/patchStrategy tags of k8s.io/api.
-MERGE_KEYS: Mapping[str, str] = {
-    "metadata.ownerReferences": "uid",
-    "status.conditions": "type",
-    "status.addresses": "type",
-    "spec.ports": "port",
-    "spec.taints": "key",
-    "spec.containers": "name",
-    "spec.initContainers": "name",
-    "spec.ephemeralContainers": "name",
-    "spec.volumes": "name",
-    "spec.imagePullSecrets": "name",
-    "spec.hostAliases": "ip",
-    "spec.topologySpreadConstraints": "topologyKey",
-    "spec.resourceClaims": "name",
-    "spec.containers.*.env": "name",
-    "spec.containers.*.ports": "containerPort",
-    "spec.containers.*.volumeMounts": "mountPath",
-    "spec.containers.*.volumeDevices": "devicePath",
-    "spec.initContainers.*.env": "name",
-    "spec.initContainers.*.ports": "containerPort",
-    "spec.initContainers.*.volumeMounts": "mountPath",
-    "spec.initContainers.*.volumeDevices": "devicePath",
-    "secrets": "name",
-}
-MERGE_SETS = frozenset({"metadata.finalizers", "spec.podCIDRs"})
-
-
 def strategic_patch(obj: Json, patch: Any) -> Json:
     """Kubernetes' own merge: lists with a merge key merge by element; `$patch`, `$retainKeys`,
     `$deleteFromPrimitiveList` and `$setElementOrder` as in k8s.io/apimachinery/pkg/util/strategicpatch.
@@ -215,23 +186,23 @@ def _merge_field(target: Json, key: str, value: Any, path: str) -> None:
         target.pop(key, None)
     elif isinstance(value, dict):
         target[key] = _merge_map(current if isinstance(current, dict) else {}, value, path)
-    elif isinstance(value, list) and path in MERGE_KEYS:
-        target[key] = _merge_list(current if isinstance(current, list) else [], value, MERGE_KEYS[path], path)
+    elif isinstance(value, list) and (by := merge_key(path)):
+        target[key] = _merge_list(current if isinstance(current, list) else [], value, by, path)
     elif isinstance(value, list) and path in MERGE_SETS:
         target[key] = list(dict.fromkeys([*value, *(current or [])]))
     else:
         target[key] = copy.deepcopy(value)
 
 
-def _merge_list(target: list[Any], patch: list[Any], merge_key: str, path: str) -> list[Any]:
+def _merge_list(target: list[Any], patch: list[Any], by: str, path: str) -> list[Any]:
     if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
         return [copy.deepcopy(item) for item in patch if item.get("$patch") != "replace"]
     for item in patch:
-        if not isinstance(item, dict) or merge_key not in item:
-            raise server_error(f"map: {item} does not contain declared merge key: {merge_key}")
-        found = next((i for i, old in enumerate(target) if old.get(merge_key) == item[merge_key]), None)
+        if not isinstance(item, dict) or by not in item:
+            raise server_error(f"map: {item} does not contain declared merge key: {by}")
+        found = next((i for i, old in enumerate(target) if old.get(by) == item[by]), None)
         if item.get("$patch") == "delete":
-            target = [old for old in target if old.get(merge_key) != item[merge_key]]
+            target = [old for old in target if old.get(by) != item[by]]
         elif found is None:
             target.append(_merge_map({}, item, path + ".*"))
         else:
@@ -243,10 +214,10 @@ def _order(target: Json, field: str, order: list[Any], path: str) -> None:
     items = target.get(field)
     if not isinstance(items, list):
         return
-    merge_key = MERGE_KEYS.get(f"{path}.{field}" if path else field)
+    by = merge_key(f"{path}.{field}" if path else field)
 
     def identity(item: Any) -> Any:
-        return item.get(merge_key) if merge_key and isinstance(item, dict) else item
+        return item.get(by) if by and isinstance(item, dict) else item
 
     wanted = [identity(item) for item in order]
     position = {id(item): wanted.index(identity(item)) for item in items if identity(item) in wanted}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from virt_types.errors import VirtError
 from virt_types.labels import LAST_APPLIED
-from virtctl import manifests, merge
+from virtctl import manifests, merge, strategic
 from virtctl.errors import ApiRefusal, InputError
-from virtctl.http import JSON, MERGE_PATCH
+from virtctl.http import JSON, MERGE_PATCH, STRATEGIC_PATCH, decode
 from virtctl.resources import Resource, Resources
 
 if TYPE_CHECKING:
@@ -32,6 +34,13 @@ virtctl apply -f vm.yaml --dry-run
 MANAGER = "kubectl-client-side-apply"
 
 
+# Somebody else may write the object between our reading and our patch; it is read again so many times.
+ATTEMPTS = 5
+RETRY_SECONDS = 0.2
+# What every write changes, whether or not it changed anything else.
+BOOKKEEPING = ("resourceVersion", "managedFields", "generation")
+
+
 class Step(NamedTuple):
     """One object and what is to be done with it; an empty patch means that nothing is."""
 
@@ -42,10 +51,8 @@ class Step(NamedTuple):
     body: Json
 
     @property
-    def verdict(self) -> str:
-        if self.current is None:
-            return "created"
-        return "configured" if self.body else "unchanged"
+    def title(self) -> str:
+        return self.resource.title(self.manifest.name)
 
 
 def command(
@@ -69,10 +76,24 @@ def command(
         for step in steps:
             if step.namespace not in created_here:
                 _send(client, step, dry_run=True)
-    for step in steps:
-        if not dry_run:
-            _send(client, step, dry_run=False)
-        print(f"{step.resource.title(step.manifest.name)} {step.verdict}{' (dry run)' if dry_run else ''}", flush=True)
+    done: list[str] = []
+    for position, step in enumerate(steps):
+        try:
+            verdict = _send(client, step, dry_run=dry_run)
+        except VirtError as error:
+            error.hint = "\n".join(filter(None, [error.hint, _account(done, steps[position + 1 :])]))
+            raise
+        done.append(f"{step.title} {verdict}{' (dry run)' if dry_run else ''}")
+        print(done[-1], flush=True)
+
+
+def _account(done: list[str], left: list[Step]) -> str:
+    """What an apply that failed in the middle has done and what it has not."""
+    parts = [
+        f"Done before: {', '.join(done)}." if done else "",
+        f"Not tried: {', '.join(f'{step.title} ({step.manifest.where})' for step in left)}." if left else "",
+    ]
+    return " ".join(filter(None, parts))
 
 
 def _plan(client: Client, found: list[manifests.Manifest]) -> list[Step]:
@@ -90,7 +111,7 @@ def _plan(client: Client, found: list[manifests.Manifest]) -> list[Step]:
             )
         seen[key] = manifest.where
         current = _current(client, resource, namespace, manifest.name)
-        steps.append(Step(manifest, resource, namespace, current, _body(manifest.obj, current)))
+        steps.append(Step(manifest, resource, namespace, current, _body(manifest.obj, current, resource)))
     return steps
 
 
@@ -121,20 +142,25 @@ def _current(client: Client, resource: Resource, namespace: str, name: str) -> J
         return None
 
 
-def _body(wanted: Json, current: Json | None) -> Json:
+def _body(wanted: Json, current: Json | None, resource: Resource) -> Json:
     """The object to create, or the patch that updates it; either carries what was applied, for the next time."""
-    plain = _without_record(wanted)
+    plain = _specified(_without_record(wanted))
     record = json.dumps(plain, separators=(",", ":"), sort_keys=True, ensure_ascii=False) + "\n"
     recorded = merge.merged(plain, {"metadata": {"annotations": {LAST_APPLIED: record}}})
     if current is None:
         body: Json = recorded
         return body
+    three_way = strategic.three_way if _is_builtin(resource) else merge.three_way
     before = ((current.get("metadata") or {}).get("annotations") or {}).get(LAST_APPLIED)
-    patch = merge.three_way(_record(before), plain, current)
-    patch.pop("status", None)
-    if not patch and before is not None and _record(before) == plain:
+    last = _record(before)
+    if before is not None and last == plain and not three_way(last, plain, current):
         return {}
-    return merge.three_way(_record(before), recorded, current)
+    return three_way(last, recorded, current)
+
+
+def _is_builtin(resource: Resource) -> bool:
+    """Whether the server knows strategic merge patches for it; custom resources only take JSON's."""
+    return resource.group in strategic.BUILTIN_GROUPS
 
 
 def _record(text: str | None) -> Json:
@@ -142,7 +168,7 @@ def _record(text: str | None) -> Json:
         value = json.loads(text or "{}")
     except ValueError:
         value = {}
-    return value if isinstance(value, dict) else {}
+    return _specified(value) if isinstance(value, dict) else {}
 
 
 def _without_record(obj: Json) -> Json:
@@ -152,15 +178,40 @@ def _without_record(obj: Json) -> Json:
     return plain
 
 
-def _send(client: Client, step: Step, *, dry_run: bool) -> None:
+def _specified(obj: Json) -> Json:
+    """Without the status, which is not the user's to set."""
+    return {name: value for name, value in obj.items() if name != "status"}
+
+
+def _send(client: Client, step: Step, *, dry_run: bool) -> str:
+    """Create or patch one object, anew when somebody else was quicker; `created`, `configured` or `unchanged`."""
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return _sent(client, step, dry_run=dry_run)
+        except ApiRefusal as error:
+            if error.code != 409 or attempts == ATTEMPTS:
+                raise error.prefixed(f"{step.manifest.where}: ") from error
+        time.sleep(RETRY_SECONDS)
+        current = _current(client, step.resource, step.namespace, step.manifest.name)
+        step = step._replace(current=current, body=_body(step.manifest.obj, current, step.resource))
+
+
+def _sent(client: Client, step: Step, *, dry_run: bool) -> str:
     query = {"fieldManager": MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
-    name = step.manifest.name
-    try:
-        if step.current is None:
-            target = step.resource.path(step.namespace, query=query)
-            client.request("POST", target, step.body, content_type=JSON)
-        elif step.body:
-            target = step.resource.path(step.namespace, name, query=query)
-            client.request("PATCH", target, step.body, content_type=MERGE_PATCH)
-    except ApiRefusal as error:
-        raise error.prefixed(f"{step.manifest.where}: ") from error
+    if step.current is None:
+        client.request("POST", step.resource.path(step.namespace, query=query), step.body, content_type=JSON)
+        return "created"
+    if not step.body:
+        return "unchanged"
+    target = step.resource.path(step.namespace, step.manifest.name, query=query)
+    kind = STRATEGIC_PATCH if _is_builtin(step.resource) else MERGE_PATCH
+    answer = decode(client.request("PATCH", target, step.body, content_type=kind))
+    return "unchanged" if _content(answer) == _content(step.current) else "configured"
+
+
+def _content(obj: Json) -> Json:
+    """An object without what the server writes on its own account: a patch may ask for what it has in other words."""
+    metadata = {name: value for name, value in (obj.get("metadata") or {}).items() if name not in BOOKKEEPING}
+    return {**obj, "metadata": metadata}

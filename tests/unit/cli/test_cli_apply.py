@@ -1,0 +1,205 @@
+"""apply where others write too: strategic merge for Kubernetes' own kinds, conflicts, and failures in the middle."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cli_fake_api import FakeApi, status
+from cli_program import Run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virt_local.apiserver.patches import strategic_patch
+from virtctl import strategic
+
+VM = "/apis/kubevirt.io/v1/namespaces/default/virtualmachines"
+SERVICES = "/api/v1/namespaces/default/services"
+RECORD = "kubectl.kubernetes.io/last-applied-configuration"
+
+pytestmark = pytest.mark.usefixtures("kube")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("virtctl.commands.apply.RETRY_SECONDS", 0.0)
+
+
+@pytest.fixture
+def services(api: FakeApi) -> str:
+    """The path of a service that somebody else has added a port to."""
+    api.on("GET", "/api/v1", (200, {"resources": [{"name": "services", "kind": "Service", "namespaced": True}]}))
+    return f"{SERVICES}/web"
+
+
+def port(number: int, **more: Any) -> dict[str, Any]:
+    return {"port": number, **more}
+
+
+def service(*ports: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": list(ports), **more},
+    }
+
+
+def machine(name: str) -> dict[str, Any]:
+    domain = {"devices": {}, "memory": {"guest": "64Mi"}}
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": name},
+        "spec": {"runStrategy": "Halted", "template": {"spec": {"domain": domain}}},
+    }
+
+
+def stored(applied: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    """An object as the server has it after `applied` was applied."""
+    record = {"annotations": {RECORD: json.dumps(applied)}}
+    return {**applied, "metadata": {**applied["metadata"], **record, **metadata}}
+
+
+def files(tmp_path: Path, *documents: dict[str, Any]) -> str:
+    path = tmp_path / "m.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    return str(path)
+
+
+def test_ports_that_others_added_stay(api: FakeApi, virtctl: Run, services: str, tmp_path: Path) -> None:
+    current = service(port(80, protocol="TCP", nodePort=31000), port(443, protocol="TCP"), port(9, protocol="TCP"))
+    current["metadata"] = stored(service(port(80), port(443)))["metadata"]
+    api.on("GET", services, (200, current))
+    api.on("PATCH", services, (200, {**current, "spec": "changed"}))
+    wanted = service(port(80, targetPort=8080), port(22))
+    assert virtctl("apply", "-f", files(tmp_path, wanted)).out == "service/web configured\n"
+    sent = api.seen[-1]
+    assert sent.headers["content-type"] == "application/strategic-merge-patch+json"
+    assert sent.json["spec"] == {
+        "ports": [{"port": 80, "targetPort": 8080}, {"port": 22}, {"port": 443, "$patch": "delete"}],
+        "$setElementOrder/ports": [{"port": 80}, {"port": 22}],
+    }
+    patched = strategic_patch(copy.deepcopy(current), sent.json)
+    ports = {each["port"]: each for each in patched["spec"]["ports"]}
+    assert ports.keys() == {80, 22, 9}
+    assert ports[80] == {"port": 80, "protocol": "TCP", "nodePort": 31000, "targetPort": 8080}
+    assert json.loads(patched["metadata"]["annotations"][RECORD]) == wanted
+
+
+def test_unchanged_in_spite_of_defaults(api: FakeApi, virtctl: Run, services: str, tmp_path: Path) -> None:
+    wanted = service(port(80))
+    current = stored(service(port(80, protocol="TCP", targetPort=80), clusterIP="10.0.0.1"))
+    current["metadata"] = stored(wanted)["metadata"]
+    api.on("GET", services, (200, current))
+    assert virtctl("apply", "-f", files(tmp_path, wanted)).out == "service/web unchanged\n"
+    assert "PATCH" not in [seen.method for seen in api.seen]
+
+
+def test_unchanged_when_the_server_had_it_in_other_words(
+    api: FakeApi, virtctl: Run, services: str, tmp_path: Path
+) -> None:
+    wanted = service(port(80), sessionAffinityConfig={"timeout": "1024Mi"})
+    current = stored(wanted, resourceVersion="4")
+    current = {**current, "spec": {**current["spec"], "sessionAffinityConfig": {"timeout": "1Gi"}}}
+    api.on("GET", services, (200, current))
+    api.on("PATCH", services, (200, {**current, "metadata": {**current["metadata"], "resourceVersion": "5"}}))
+    assert virtctl("apply", "-f", files(tmp_path, wanted)).out == "service/web unchanged\n"
+    assert api.seen[-1].method == "PATCH"
+
+
+def test_two_ports_of_one_number_are_replaced(api: FakeApi, virtctl: Run, services: str, tmp_path: Path) -> None:
+    before = service(port(53, protocol="TCP"), port(53, protocol="UDP"))
+    api.on("GET", services, (200, stored(before)))
+    api.on("PATCH", services, (200, {}))
+    assert virtctl("apply", "-f", files(tmp_path, before)).out == "service/web unchanged\n"
+    wanted = service(port(53, protocol="TCP"), port(53, protocol="UDP", name="dns"))
+    virtctl("apply", "-f", files(tmp_path, wanted))
+    patched = strategic_patch(copy.deepcopy(stored(before)), api.seen[-1].json)
+    assert patched["spec"] == wanted["spec"]
+
+
+def test_conflict_is_tried_anew_from_the_newer_object(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
+    wanted = machine("vm1")
+    halted = stored(wanted)
+    halted["spec"] = {**halted["spec"], "runStrategy": "Always"}
+    newer = {**halted, "spec": {**halted["spec"], "runStrategy": "Manual"}}
+    api.on("GET", f"{VM}/vm1", (200, halted), (200, newer))
+    conflict = status(409, "Conflict", "the object has been modified")
+    api.on("PATCH", f"{VM}/vm1", conflict, (200, {}))
+    result = virtctl("apply", "-f", files(tmp_path, wanted))
+    assert result == (0, "virtualmachine.kubevirt.io/vm1 configured\n", "")
+    assert [seen.method for seen in api.seen] == ["GET", "PATCH", "GET", "PATCH"]
+
+
+def test_somebody_else_creates_it_first(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
+    wanted = machine("vm1")
+    api.on("GET", f"{VM}/vm1", status(404, "NotFound", "no"), (200, stored(wanted)))
+    api.on("POST", VM, status(409, "AlreadyExists", "it exists"))
+    assert virtctl("apply", "-f", files(tmp_path, wanted)).out == "virtualmachine.kubevirt.io/vm1 unchanged\n"
+
+
+def test_conflict_without_end_is_an_error(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
+    path = files(tmp_path, machine("vm1"))
+    api.on("POST", VM, status(409, "Conflict", "always"))
+    assert virtctl("apply", "-f", path)[:2] == (1, "")
+    assert [seen.method for seen in api.seen].count("POST") == 5
+
+
+def test_failure_in_the_middle_says_what_was_done(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
+    dry = f"{VM}?fieldManager=kubectl-client-side-apply&fieldValidation=Strict&dryRun=All"
+    api.on("POST", dry, (201, {}))
+    api.on("GET", f"{VM}/a", (200, stored(machine("a"))))
+    api.on("POST", VM, (201, {}), status(403, "Forbidden", "quota exceeded"))
+    path = files(tmp_path, *(machine(name) for name in "abcd"))
+    code, out, err = virtctl("apply", "-f", path)
+    assert code == 1
+    assert out == "virtualmachine.kubevirt.io/a unchanged\nvirtualmachine.kubevirt.io/b created\n"
+    first, account = err.splitlines()
+    assert first.endswith("quota exceeded")
+    assert first.startswith(f"{path}:")
+    assert account.startswith(
+        "Done before: virtualmachine.kubevirt.io/a unchanged, virtualmachine.kubevirt.io/b created. "
+        f"Not tried: virtualmachine.kubevirt.io/d ({path}:"
+    )
+
+
+def test_status_of_a_manifest_is_nobodys_wish(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
+    wanted = machine("vm1")
+    api.on("GET", f"{VM}/vm1", (200, {**stored(wanted), "status": {"ready": True}}))
+    path = files(tmp_path, {**wanted, "status": {"ready": False}})
+    assert virtctl("apply", "-f", path).out == "virtualmachine.kubevirt.io/vm1 unchanged\n"
+
+
+PORTS = st.dictionaries(
+    st.integers(1, 5),
+    st.dictionaries(st.sampled_from(["name", "targetPort", "protocol"]), st.sampled_from("xyz"), max_size=3),
+    max_size=4,
+).map(lambda found: [port(number, **fields) for number, fields in found.items()])
+FINALIZERS = st.lists(st.sampled_from("abcd"), unique=True, max_size=4)
+OBJECTS = st.builds(
+    lambda ports, finalizers: {"spec": {"ports": ports}, "metadata": {"finalizers": finalizers}}, PORTS, FINALIZERS
+)
+
+
+@given(OBJECTS, OBJECTS, OBJECTS)
+def test_patched_lists_have_what_is_wanted_and_keep_what_is_not_ours(last: Any, wanted: Any, current: Any) -> None:
+    result = strategic_patch(copy.deepcopy(current), strategic.three_way(last, wanted, current))
+    ours, aims, before, after = (
+        {each["port"]: each for each in obj["spec"]["ports"]} for obj in (last, wanted, current, result)
+    )
+    for number, fields in aims.items():
+        assert fields.items() <= after[number].items()
+    assert after.keys() == aims.keys() | (before.keys() - ours.keys())
+    assert all(after[number] == before[number] for number in before.keys() - ours.keys() - aims.keys())
+    assert [number for number in after if number in aims] == list(aims)
+    finalizers = {
+        name: set(obj["metadata"]["finalizers"])
+        for name, obj in zip("lwcr", (last, wanted, current, result), strict=True)
+    }
+    assert finalizers["r"] == finalizers["w"] | (finalizers["c"] - finalizers["l"])
+    assert strategic.three_way(wanted, wanted, result) == {}
