@@ -80,7 +80,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "FeatureState", "FeatureAPIC", "FeatureKVM", "FeatureSpinlocks", "FeatureVendorID", "TLBFlush",
             "SyNICTimer", "FeatureHyperv", "HyperVPassthrough", "Features", "HPETTimer", "HypervTimer",
-            "KVMTimer", "PITTimer", "RTCTimer", "Timer", "ClockOffsetUTC", "Clock",
+            "KVMTimer", "PITTimer", "RTCTimer", "Timer", "ClockOffsetUTC", "ClockOffset", "Clock",
         ),
     ),
     "virt_types/v1/disks.py": (
@@ -177,6 +177,48 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
             "VirtualMachineInstanceReplicaSetStatus", "VirtualMachineInstanceReplicaSet",
         ),
     ),
+    "virt_types/v1/preset.py": (
+        "VirtualMachineInstancePreset: what matching instances get where they say nothing. Deprecated.",
+        ("VirtualMachineInstancePresetSpec", "VirtualMachineInstancePreset"),
+    ),
+    "virt_types/v1/migrationjob.py": (
+        "VirtualMachineInstanceMigration: the wish to move one guest to another node, and what became of it.",
+        (
+            "VirtualMachineInstanceMigrationCondition", "VirtualMachineInstanceMigrationPhaseTransitionTimestamp",
+            "VirtualMachineInstanceMigrationSource", "VirtualMachineInstanceMigrationTarget",
+            "VirtualMachineInstanceMigrationSpec", "VirtualMachineInstanceMigrationStatus",
+            "VirtualMachineInstanceMigration",
+        ),
+    ),
+    "virt_types/pool/v1beta1.py": (
+        "VirtualMachinePool: a number of numbered machines (group pool.kubevirt.io).",
+        tuple(
+            "v1beta1." + name
+            for name in (
+                "VirtualMachineTemplateSpec", "VirtualMachinePoolAutohealingStrategy", "VirtualMachinePoolCondition",
+                "VirtualMachinePoolNameGeneration", "VirtualMachinePoolSelectors", "VirtualMachinePoolSelectionPolicy",
+                "VirtualMachinePoolOpportunisticScaleInStrategy", "VirtualMachinePoolProactiveScaleInStrategy",
+                "VirtualMachinePoolUnmanagedStrategy", "VirtualMachinePoolScaleInStrategy",
+                "VirtualMachineOpportunisticUpdateStrategy", "VirtualMachinePoolProactiveUpdateStrategy",
+                "VirtualMachinePoolUpdateStrategy", "VirtualMachinePoolSpec", "VirtualMachinePoolStatus",
+                "VirtualMachinePool",
+            )
+        ),
+    ),
+    "virt_types/instancetype/v1beta1.py": (
+        "Instancetypes size a machine, preferences fill what it leaves open (group instancetype.kubevirt.io).",
+        tuple(
+            "v1beta1." + name
+            for name in (
+                "CPUInstancetype", "MemoryInstancetype", "VirtualMachineInstancetypeSpec",
+                "VirtualMachineInstancetype", "VirtualMachineClusterInstancetype", "SpreadOptions", "CPUPreferences",
+                "ClockPreferences", "DevicePreferences", "FeaturePreferences", "FirmwarePreferences",
+                "MachinePreferences", "VolumePreferences", "CPUPreferenceRequirement", "MemoryPreferenceRequirement",
+                "PreferenceRequirements", "VirtualMachinePreferenceSpec", "VirtualMachinePreference",
+                "VirtualMachineClusterPreference",
+            )
+        ),
+    ),
 }  # fmt: skip
 
 # Definitions that are written by hand in virt_types/meta.py.
@@ -190,6 +232,8 @@ SCALARS = {
     "k8s.io.apimachinery.pkg.api.resource.Quantity": "Quantity",
     META + "Time": "Time",
     META + "FieldsV1": "dict[str, Any]",
+    META + "Duration": "str",
+    "k8s.io.apimachinery.pkg.util.intstr.IntOrString": "IntOrString",
 }
 # Two definitions of one name can't share a module; the borrowed one gets the longer Python name.
 CLASS_NAMES = {CORE + "PersistentVolumeClaimVolumeSource": "ClaimVolumeSource"}
@@ -204,7 +248,7 @@ ATTRIBUTES = {
 ALWAYS_PRESENT = {("v1.VirtualMachineInstanceTemplateSpec", "spec")}
 EMPTY_SCALARS = {"str": "str", "bool": "bool", "Int32": "int", "Int64": "int"}
 # Required value structs that have required fields of their own: there is no empty one to default to.
-INCOMPLETE_WHEN_EMPTY: set[str] = set()
+INCOMPLETE_WHEN_EMPTY = {"MemoryInstancetype", "VirtualMachineInstancetypeSpec"}
 TIMES = {"lastProbeTime", "lastTransitionTime", "creationTimestamp"}
 FIRST = ("apiVersion", "kind", "metadata", "name", "spec", "status")
 
@@ -257,7 +301,7 @@ def python_type(schema: dict[str, Any], wire: str = "") -> tuple[str, frozenset[
     if "$ref" in schema:
         target = schema["$ref"].rsplit("/", 1)[-1]
         name = SCALARS.get(target) or class_name(target)
-        return name, frozenset({"Any"} if "Any" in name else {name})
+        return name, frozenset({"Any"} if "Any" in name else {name} - {"str"})
     if schema.get("type") == "array":
         inner, uses = python_type(schema["items"])
         return f"list[{inner}]", uses
@@ -385,13 +429,13 @@ def generate(swagger: dict[str, Any], docs: dict[str, str]) -> dict[str, str]:
     home = {"Any": "typing", "field": "msgspec", "Base": "virt_types.meta"}
     home |= dict.fromkeys(("Int32", "Int64", "IntOrString", "Quantity", "Time", *BY_HAND.values()), "virt_types.meta")
     for file, (_, names) in MODULES.items():
-        home |= {class_name(full_name(name)): module_path(file) for name in names if file.startswith("virt_types/v1/")}
-        home |= {class_name(full_name(name)): module_path(file) for name in names if "/k8s/" in file}
+        if "/cdi/" not in file:  # CDI has its own DataVolumeSource
+            home |= {class_name(full_name(name)): module_path(file) for name in names}
     definitions = swagger["definitions"]
     files = {}
     for file in MODULES:
         local = dict(home)
-        if "/cdi/" not in file:  # CDI has its own DataVolumeSource
+        if "/cdi/" not in file:
             local["DataVolumeSpec"] = "virt_types.cdi.v1beta1"
         files[file] = module_source(file, definitions, docs, local)
     in_v1 = [file for file in MODULES if file.startswith("virt_types/v1/")]

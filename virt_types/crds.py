@@ -1,25 +1,48 @@
 """The CustomResourceDefinitions of our kinds, made from the Structs.
 
-`python -m virt_types.crds` writes them to manifests/crds/; the embedded API server asks `custom_resource_definitions`.
+`python -m virt_types.crds` writes all of them to manifests/crds/; the embedded API server asks
+`custom_resource_definitions` for those of the kinds this product acts on.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from virt_types.kinds import DEPRECATION, VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, Column, Kind
+import msgspec
+
+from virt_types import kinds, v1
+from virt_types.cdi import objects as cdi
+from virt_types.instancetype import v1beta1 as instancetype
+from virt_types.kinds import KINDS, SERVED, Column, Kind
 from virt_types.meta import Base
+from virt_types.pool import v1beta1 as pool
 from virt_types.schema import object_schema
-from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
 Json = dict[str, Any]
 
-TYPES: tuple[tuple[Kind, type[Base]], ...] = (
-    (VIRTUAL_MACHINE, VirtualMachine),
-    (VIRTUAL_MACHINE_INSTANCE, VirtualMachineInstance),
-)
+TYPES: dict[Kind, type[Base]] = {
+    kinds.VIRTUAL_MACHINE: v1.VirtualMachine,
+    kinds.VIRTUAL_MACHINE_INSTANCE: v1.VirtualMachineInstance,
+    kinds.REPLICA_SET: v1.VirtualMachineInstanceReplicaSet,
+    kinds.PRESET: v1.VirtualMachineInstancePreset,
+    kinds.MIGRATION: v1.VirtualMachineInstanceMigration,
+    kinds.POOL: pool.VirtualMachinePool,
+    kinds.INSTANCETYPE: instancetype.VirtualMachineInstancetype,
+    kinds.CLUSTER_INSTANCETYPE: instancetype.VirtualMachineClusterInstancetype,
+    kinds.PREFERENCE: instancetype.VirtualMachinePreference,
+    kinds.CLUSTER_PREFERENCE: instancetype.VirtualMachineClusterPreference,
+    kinds.DATA_VOLUME: cdi.DataVolume,
+    kinds.DATA_SOURCE: cdi.DataSource,
+}
+SCALE = {
+    "labelSelectorPath": ".status.labelSelector",
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.replicas",
+}
 # What a VirtualMachineInstanceSpec could hold in 2018; virt_types.legacy turns it into today's fields.
 OLD_DISK_FIELDS: Json = {
     "volumeName": {"type": "string", "description": "Deprecated: the name of the volume is the name of the disk."},
@@ -40,9 +63,21 @@ OLD_VOLUME_FIELDS: Json = {
 OLD_VERSION = "v1alpha2"
 
 
-def custom_resource_definitions() -> list[Json]:
+def custom_resource_definitions(wanted: Iterable[Kind] = SERVED) -> list[Json]:
     """One CustomResourceDefinition per kind, as plain data that shares nothing with the next call's."""
-    return [_definition(kind, type_) for kind, type_ in TYPES]
+    return [msgspec.json.decode(_packed(kind)) for kind in wanted]
+
+
+def stored_schema(kind: Kind) -> Json:
+    """The schema of the version that is stored."""
+    schema: Json = msgspec.json.decode(_packed(kind))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+@cache
+def _packed(kind: Kind) -> bytes:
+    """Made once: walking the types takes some 20 ms, reading the result one."""
+    return msgspec.json.encode(_definition(kind, TYPES[kind]))
 
 
 def _definition(kind: Kind, type_: type[Base]) -> Json:
@@ -59,8 +94,8 @@ def _definition(kind: Kind, type_: type[Base]) -> Json:
                 "plural": kind.plural,
                 "singular": kind.singular,
                 "shortNames": list(kind.short_names),
-                "categories": list(kind.categories),
-            },
+            }
+            | ({"categories": list(kind.categories)} if kind.categories else {}),
             "scope": "Namespaced" if kind.namespaced else "Cluster",
             "versions": [_version(kind, version, schema) for version in kind.versions],
         },
@@ -70,13 +105,14 @@ def _definition(kind: Kind, type_: type[Base]) -> Json:
 def _version(kind: Kind, version: str, schema: Json) -> Json:
     stored = version == kind.version
     made: Json = {"name": version, "served": True, "storage": stored}
-    if not stored:
+    if version in kind.deprecated:
         made["deprecated"] = True
-        made["deprecationWarning"] = DEPRECATION.format(version=f"{kind.group}/{version}")
+        made["deprecationWarning"] = kind.deprecation.format(version=f"{kind.group}/{version}")
     if kind.status:
-        made["subresources"] = {"status": {}}
-    made["additionalPrinterColumns"] = [_column(column) for column in kind.columns]
-    made["schema"] = {"openAPIV3Schema": _old_schema(schema) if version == OLD_VERSION else copy.deepcopy(schema)}
+        made["subresources"] = {"status": {}} | ({"scale": SCALE} if kind.scale else {})
+    if kind.columns:
+        made["additionalPrinterColumns"] = [_column(column) for column in kind.columns]
+    made["schema"] = {"openAPIV3Schema": _old_schema(schema) if version == OLD_VERSION else schema}
     return made
 
 
@@ -118,7 +154,7 @@ def write(folder: Path) -> list[Path]:
     """Writes one file per kind; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for definition in custom_resource_definitions():
+    for definition in custom_resource_definitions(KINDS):
         path = folder / f"{definition['metadata']['name']}.yaml"
         path.write_text(manifest(definition))
         paths.append(path)

@@ -39,6 +39,16 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "VirtualMachineInstance": ("spec",),
     "VirtualMachineInstanceReplicaSet": ("spec",),
     "VirtualMachineInstanceReplicaSetSpec": ("selector", "template"),
+    "VirtualMachineInstancePresetSpec": ("selector",),
+    "VirtualMachineInstanceMigration": ("spec",),
+    "VirtualMachinePool": ("spec",),
+    "VirtualMachinePoolSpec": ("selector", "virtualMachineTemplate"),
+    "VirtualMachineInstancetypeSpec": ("cpu",),
+    "VirtualMachinePreference": ("spec",),
+    "VirtualMachineClusterPreference": ("spec",),
+    "DataVolume": ("spec",),
+    "DataSource": ("spec",),
+    "DataSourceSpec": ("source",),
     "VirtualMachineInstanceSpec": ("domain",),
     "DomainSpec": ("devices",),
     "DataVolumeTemplateSpec": ("spec",),
@@ -56,6 +66,7 @@ _BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["nam
 _NULLABLE = {"nullable": True}
 _AT_LEAST_ONE = {"minimum": 1}
 _INT32 = {"format": "int32"}
+_PRESERVATION = {"enum": ["Disabled", "Offline", "Online"]}
 # `Type.wireName` -> keywords added to that field's schema.
 KEYWORDS: dict[str, Schema] = {
     "VirtualMachineStatus.printableStatus": {"default": "Stopped"},
@@ -70,6 +81,24 @@ KEYWORDS: dict[str, Schema] = {
     "VirtualMachineInstanceCondition.lastTransitionTime": _NULLABLE,
     "VirtualMachineInstanceReplicaSetCondition.lastProbeTime": _NULLABLE,
     "VirtualMachineInstanceReplicaSetCondition.lastTransitionTime": _NULLABLE,
+    "VirtualMachineInstanceReplicaSet.status": _NULLABLE,
+    "VirtualMachineInstanceMigrationCondition.lastProbeTime": _NULLABLE,
+    "VirtualMachineInstanceMigrationCondition.lastTransitionTime": _NULLABLE,
+    "VirtualMachinePoolCondition.lastProbeTime": _NULLABLE,
+    "VirtualMachinePoolCondition.lastTransitionTime": _NULLABLE,
+    "VirtualMachinePoolSpec.replicas": {"minimum": 0},
+    "VirtualMachinePoolAutohealingStrategy.startUpFailureThreshold": _INT32 | _AT_LEAST_ONE,
+    "VirtualMachinePoolOpportunisticScaleInStrategy.statePreservation": _PRESERVATION,
+    "VirtualMachinePoolProactiveScaleInStrategy.statePreservation": _PRESERVATION,
+    "VirtualMachinePoolSelectionPolicy.sortPolicy": {
+        "enum": ["AscendingOrder", "DescendingOrder", "Newest", "Oldest", "Random"]
+    },
+    "CPUInstancetype.guest": _INT32,
+    "CPUInstancetype.maxSockets": _INT32,
+    "CPUPreferenceRequirement.guest": _INT32,
+    "MemoryInstancetype.overcommitPercent": {"minimum": 0, "maximum": 100},
+    "SpreadOptions.ratio": _INT32,
+    "VirtualMachinePreferenceSpec.preferSpreadSocketToCoreRatio": _INT32,
     "VirtualMachineInstanceStatus.changedBlockTracking": _NULLABLE,
     "VirtualMachineInstanceStatus.VSOCKCID": _UINT32,
     "VirtualMachineInstanceMigrationState.startTimestamp": _NULLABLE,
@@ -144,7 +173,7 @@ def _struct(type_: type[Any], *, root: bool = False) -> Schema:
     schema["type"] = "object"
     fields = msgspec.structs.fields(type_)
     if fields:
-        schema["properties"] = {field.encode_name: _field(name, field, root=root) for field in fields}
+        schema["properties"] = {field.encode_name: _field(type_, field, root=root) for field in fields}
     required = {field.encode_name for field in fields if _is_required(field)} | set(REQUIRED.get(name, ()))
     if required:
         schema["required"] = sorted(required)
@@ -158,20 +187,21 @@ def _is_required(field: FieldInfo) -> bool:
     return field.required or field.default_factory in SCALARS
 
 
-def _field(owner: str, field: FieldInfo, *, root: bool) -> Schema:
-    key = f"{owner}.{field.encode_name}"
+def _field(owner: type[Any], field: FieldInfo, *, root: bool) -> Schema:
+    # What is said of a field holds in the types that extend its own.
+    keys = [f"{type_.__name__}.{field.encode_name}" for type_ in owner.__mro__]
     if field.type is ObjectMeta:
         schema: Schema = {"type": "object"}
         if not root:  # embedded metadata is kept as it is
             schema |= {"nullable": True, "x-kubernetes-preserve-unknown-fields": True}
     else:
         schema = _type(field.type)
-    schema |= KEYWORDS.get(key, {})
-    if f"{key}[]" in KEYWORDS:
-        schema["items"] |= KEYWORDS[f"{key}[]"]
-    if key in DESCRIPTIONS:
-        schema = {**schema, "description": DESCRIPTIONS[key]}
-    return schema
+    for key in keys:
+        schema |= KEYWORDS.get(key, {})
+        if f"{key}[]" in KEYWORDS:
+            schema["items"] |= KEYWORDS[f"{key}[]"]
+    described = next((DESCRIPTIONS[key] for key in keys if key in DESCRIPTIONS), None)
+    return schema if described is None else {**schema, "description": described}
 
 
 def _type(annotation: Any) -> Schema:

@@ -49,6 +49,7 @@ from virt_types.v1.disks import (
 from virt_types.v1.domain import DomainSpec
 from virt_types.v1.features import (
     Clock,
+    ClockOffset,
     ClockOffsetUTC,
     FeatureAPIC,
     FeatureHyperv,
@@ -120,6 +121,15 @@ from virt_types.v1.migration import (
     VirtualMachineInstanceMigrationTargetState,
     VMIMConfigurationOptions,
 )
+from virt_types.v1.migrationjob import (
+    VirtualMachineInstanceMigration,
+    VirtualMachineInstanceMigrationCondition,
+    VirtualMachineInstanceMigrationPhaseTransitionTimestamp,
+    VirtualMachineInstanceMigrationSource,
+    VirtualMachineInstanceMigrationSpec,
+    VirtualMachineInstanceMigrationStatus,
+    VirtualMachineInstanceMigrationTarget,
+)
 from virt_types.v1.network import (
     ClaimRequest,
     DeprecatedInterfaceMacvtap,
@@ -140,6 +150,7 @@ from virt_types.v1.network import (
     PortRange,
     VirtualMachineInstanceResourceClaim,
 )
+from virt_types.v1.preset import VirtualMachineInstancePreset, VirtualMachineInstancePresetSpec
 from virt_types.v1.probes import GuestAgentPing, Probe
 from virt_types.v1.replicaset import (
     VirtualMachineInstanceReplicaSet,
@@ -212,6 +223,7 @@ __all__ = [
     "ClaimRequest",
     "ClientPassthroughDevices",
     "Clock",
+    "ClockOffset",
     "ClockOffsetUTC",
     "CloudInitConfigDriveSource",
     "CloudInitNoCloudSource",
@@ -337,11 +349,20 @@ __all__ = [
     "VirtualMachineInstanceBackupVolumeInfo",
     "VirtualMachineInstanceCondition",
     "VirtualMachineInstanceGuestOSInfo",
+    "VirtualMachineInstanceMigration",
+    "VirtualMachineInstanceMigrationCondition",
+    "VirtualMachineInstanceMigrationPhaseTransitionTimestamp",
+    "VirtualMachineInstanceMigrationSource",
     "VirtualMachineInstanceMigrationSourceState",
+    "VirtualMachineInstanceMigrationSpec",
     "VirtualMachineInstanceMigrationState",
+    "VirtualMachineInstanceMigrationStatus",
+    "VirtualMachineInstanceMigrationTarget",
     "VirtualMachineInstanceMigrationTargetState",
     "VirtualMachineInstanceNetworkInterface",
     "VirtualMachineInstancePhaseTransitionTimestamp",
+    "VirtualMachineInstancePreset",
+    "VirtualMachineInstancePresetSpec",
     "VirtualMachineInstanceReplicaSet",
     "VirtualMachineInstanceReplicaSetCondition",
     "VirtualMachineInstanceReplicaSetSpec",

@@ -145,6 +145,13 @@ class ClockOffsetUTC(Base, kw_only=True):
     offset_seconds: Int32 | None = None
 
 
+class ClockOffset(Base, kw_only=True):
+    """What the guest's clock is set to at start: UTC plus seconds, or a time zone."""
+
+    timezone: str | None = None
+    utc: ClockOffsetUTC | None = None
+
+
 class Clock(Base, kw_only=True):
     """The guest's clock and its timers."""
 

@@ -1,0 +1,1 @@
+"""Group pool.kubevirt.io."""

@@ -1,0 +1,27 @@
+"""VirtualMachineInstancePreset: what matching instances get where they say nothing. Deprecated.
+
+Written by tools/generate_types.py from the API's OpenAPI document; edit the tables there, not this file.
+"""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from virt_types.meta import Base, LabelSelector, ObjectMeta
+from virt_types.v1.domain import DomainSpec
+
+
+class VirtualMachineInstancePresetSpec(Base, kw_only=True):
+    """The instances that are meant, and what they get."""
+
+    domain: DomainSpec | None = None
+    selector: LabelSelector = field(default_factory=LabelSelector)
+
+
+class VirtualMachineInstancePreset(Base, kw_only=True):
+    """Deprecated: what instances with certain labels get where they say nothing."""
+
+    api_version: str | None = None
+    kind: str | None = None
+    metadata: ObjectMeta = field(default_factory=ObjectMeta)
+    spec: VirtualMachineInstancePresetSpec = field(default_factory=VirtualMachineInstancePresetSpec)
