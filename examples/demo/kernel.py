@@ -27,6 +27,7 @@ DRIVERS = (
     "vfat",
     "button",
     "evdev",
+    "pvpanic_mmio",
 )
 
 _PHYSICAL_START = 0x1000000

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +43,11 @@ def with_script(machine: str, script: str) -> str:
             encoded = base64.b64encode(f"#!/bin/sh\n{script}\n".encode()).decode()
             volume["cloudInitNoCloud"] = {"userDataBase64": encoded}
     return json.dumps(vm)
+
+
+def lone_instance(name: str, spec: dict[str, Any]) -> str:
+    kind = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance"}
+    return json.dumps({**kind, "metadata": {"name": name}, "spec": spec})
 
 
 def test_document_walk(cluster: Cluster) -> None:
@@ -171,13 +178,7 @@ def test_killed_guest_is_started_again(cluster: Cluster, vm: str, strategy: str)
 
 def test_killed_lone_instance_fails_and_says_why(cluster: Cluster, vm: str) -> None:
     template = json.loads(cluster.machine(vm))["spec"]["template"]["spec"]
-    lone = {
-        "apiVersion": "kubevirt.io/v1",
-        "kind": "VirtualMachineInstance",
-        "metadata": {"name": vm},
-        "spec": template,
-    }
-    cluster.virtctl("apply", "-f", "-", stdin=json.dumps(lone))
+    cluster.virtctl("apply", "-f", "-", stdin=lone_instance(vm, template))
     cluster.wait_phase(vm, "Running")
     [pid] = qemu_pids(vm)
     os.kill(pid, signal.SIGKILL)
@@ -187,6 +188,16 @@ def test_killed_lone_instance_fails_and_says_why(cluster: Cluster, vm: str) -> N
     ready = next(each for each in status["conditions"] if each["type"] == "Ready")
     assert ready["status"] == "False"
     assert "Stopped" in cluster.reasons(vm)
+
+
+def test_panicked_guest_fails_as_crashed(cluster: Cluster, vm: str) -> None:
+    """A lone instance with a panic device: its crash is its end, and told as one."""
+    crash = with_script(cluster.machine(vm), "(sleep 3; echo c > /proc/sysrq-trigger) &")
+    template = json.loads(crash)["spec"]["template"]["spec"]
+    template["domain"]["devices"]["panicDevices"] = [{"model": "isa"}]
+    cluster.virtctl("apply", "-f", "-", stdin=lone_instance(vm, template))
+    cluster.wait_phase(vm, "Failed", within=60)
+    assert re.search(r"Stopped .*crashed", cluster.kubectl("describe", "vmi", vm).stdout)
 
 
 def test_deleted_instance_gets_its_grace_period(cluster: Cluster, vm: str) -> None:
