@@ -197,9 +197,6 @@ def test_patched_lists_have_what_is_wanted_and_keep_what_is_not_ours(last: Any, 
     assert after.keys() == aims.keys() | (before.keys() - ours.keys())
     assert all(after[number] == before[number] for number in before.keys() - ours.keys() - aims.keys())
     assert [number for number in after if number in aims] == list(aims)
-    finalizers = {
-        name: set(obj["metadata"]["finalizers"])
-        for name, obj in zip("lwcr", (last, wanted, current, result), strict=True)
-    }
-    assert finalizers["r"] == finalizers["w"] | (finalizers["c"] - finalizers["l"])
+    aimed, seen, dropped, found = (set(obj["metadata"]["finalizers"]) for obj in (wanted, current, last, result))
+    assert found == aimed | (seen - dropped)
     assert strategic.three_way(wanted, wanted, result) == {}
