@@ -84,7 +84,7 @@ class KubeVirtAdmission:
             default_vm(vm, new_uuid=self._new_uuid, new_mac=self._new_mac)
         else:
             before = codec.from_builtins(old, VirtualMachine)
-            carry_identity(before, vm)
+            carry_identity(before.spec.template.spec, vm.spec.template.spec, new_mac=self._new_mac)
             # A machine stored before a rule existed must still be stopped, labelled, mended step by step.
             broken_before = validate_vm(before)
         _refuse([cause for cause in validate_vm(vm) if cause not in broken_before], refusals.VM, request.name)
@@ -123,10 +123,20 @@ class KubeVirtAdmission:
         causes = []
         if _reserved(obj) != _reserved(old):
             causes.append(Cause(NOT_SUPPORTED, LABELS_AT_UPDATE, ""))
-        if obj.get("spec") != old.get("spec"):
+        if not self._means_the_same(obj, old):
             causes.append(Cause(NOT_SUPPORTED, SPEC_RESTRICTED, ""))
         _refuse(causes, refusals.VMI, request.name)
-        return AdmissionResult(obj)
+        return AdmissionResult(obj | {"spec": old.get("spec")})
+
+    def _means_the_same(self, obj: Json, old: Json) -> bool:
+        """Whether the specs agree once defaults are filled in: the same manifest may be applied twice."""
+        if obj.get("spec") == old.get("spec"):
+            return True
+        was = codec.from_builtins(old, VirtualMachineInstance)
+        now = _decode(obj, VirtualMachineInstance, refusals.VMI)
+        carry_identity(was.spec, now.spec)
+        default_vmi(now, new_uuid=self._new_uuid)
+        return codec.to_builtins(now.spec) == codec.to_builtins(was.spec)
 
     def _check_node(self, user: UserInfo, old: Json, name: str) -> None:
         """A node's agent writes the VMIs of its node only; its user carries the node as a group."""

@@ -81,23 +81,27 @@ def default_vm(vm: VirtualMachine, *, new_uuid: NewId, new_mac: NewId, settings:
 
 
 def carry_identity(
-    old: VirtualMachine, new: VirtualMachine, *, new_mac: NewId | None = None, settings: Settings = DEFAULT
+    old: VirtualMachineInstanceSpec,
+    new: VirtualMachineInstanceSpec,
+    *,
+    new_mac: NewId | None = None,
+    settings: Settings = DEFAULT,
 ) -> None:
     """Keeps uuid, serial and MACs of `old` where an update (such as `kubectl replace`) left them out.
 
     The default network comes back in the same way. With `new_mac`, interfaces that are new get their lasting MAC.
     """
-    was, now = old.spec.template.spec.domain, new.spec.template.spec.domain
+    was, now = old.domain, new.domain
     if was.firmware is not None:
         now.firmware = now.firmware or Firmware()
         now.firmware.uuid = now.firmware.uuid or was.firmware.uuid
         now.firmware.serial = now.firmware.serial or was.firmware.serial
-    _default_network(new.spec.template.spec, settings)
+    _default_network(new, settings)
     macs = {interface.name: interface.mac_address for interface in was.devices.interfaces}
     for interface in now.devices.interfaces:
         interface.mac_address = interface.mac_address or macs.get(interface.name)
     if new_mac is not None:
-        _mac_addresses(new.spec.template.spec, new_mac)
+        _mac_addresses(new, new_mac)
 
 
 def default_vmi(

@@ -166,6 +166,25 @@ async def test_users_change_neither_spec_nor_status_of_a_vmi() -> None:
     assert await admitted(request(changed, old, user=CONTROLLER)) == changed
 
 
+async def test_a_manifest_may_be_applied_twice() -> None:
+    manifest = vmi()
+    stored = await admitted(request(manifest))
+    again = stored | {"spec": manifest["spec"]}
+    assert (await admitted(request(again, stored)))["spec"] == stored["spec"]
+
+
+async def test_an_interface_added_to_a_machine_gets_its_lasting_mac_at_once() -> None:
+    stored = await admitted(request(vm(runStrategy="Halted")))
+    changed = copy.deepcopy(stored)
+    changed["spec"]["template"]["spec"]["domain"]["devices"]["interfaces"].append({"name": "second", "bridge": {}})
+    changed["spec"]["template"]["spec"]["networks"].append({"name": "second", "multus": {"networkName": "second"}})
+    later = KubeVirtAdmission(new_mac=lambda: "52:54:00:00:00:02")
+    admitted_again = (await later.admit(request(changed, stored))).obj
+    assert admitted_again is not None
+    interfaces = admitted_again["spec"]["template"]["spec"]["domain"]["devices"]["interfaces"]
+    assert [interface["macAddress"] for interface in interfaces] == ["52:54:00:00:00:01", "52:54:00:00:00:02"]
+
+
 @pytest.mark.parametrize(
     ("groups", "require_node", "message"),
     [

@@ -176,20 +176,20 @@ def test_a_machine_gets_its_identity_once() -> None:
 def test_a_replaced_machine_keeps_its_identity() -> None:
     old, new = vm({"domain": {}}), vm({"domain": {"devices": {"interfaces": [{"name": "default"}, {"name": "more"}]}}})
     default_vm(old, new_uuid=counter("uuid-"), new_mac=counter("mac-"))
-    carry_identity(old, new)
+    carry_identity(old.spec.template.spec, new.spec.template.spec)
     domain = new.spec.template.spec.domain
     assert domain.firmware is not None
     assert (domain.firmware.uuid, domain.firmware.serial) == ("uuid-1", "uuid-2")
     assert [nic.mac_address for nic in domain.devices.interfaces] == ["mac-1", None]
     new.spec.template.spec.domain.devices.interfaces[0].mac_address = "mine"
-    carry_identity(old, new)
+    carry_identity(old.spec.template.spec, new.spec.template.spec)
     assert domain.devices.interfaces[0].mac_address == "mine"
 
 
 def test_a_machine_replaced_by_its_first_manifest_keeps_its_network() -> None:
     old, new = vm({"domain": {}}), vm({"domain": {}})
     default_vm(old, new_uuid=counter("uuid-"), new_mac=counter("mac-"))
-    carry_identity(old, new, new_mac=counter("other-"))
+    carry_identity(old.spec.template.spec, new.spec.template.spec, new_mac=counter("other-"))
     assert new.spec.template.spec.domain.devices.interfaces == old.spec.template.spec.domain.devices.interfaces
     assert new.spec.template.spec.networks == old.spec.template.spec.networks
 
@@ -197,5 +197,5 @@ def test_a_machine_replaced_by_its_first_manifest_keeps_its_network() -> None:
 def test_a_new_interface_gets_a_lasting_mac() -> None:
     old, new = vm({"domain": {}}), vm({"domain": {"devices": {"interfaces": [{"name": "default"}, {"name": "more"}]}}})
     default_vm(old, new_uuid=counter("uuid-"), new_mac=counter("mac-"))
-    carry_identity(old, new, new_mac=counter("fresh-"))
+    carry_identity(old.spec.template.spec, new.spec.template.spec, new_mac=counter("fresh-"))
     assert [nic.mac_address for nic in new.spec.template.spec.domain.devices.interfaces] == ["mac-1", "fresh-1"]
