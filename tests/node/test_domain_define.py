@@ -15,8 +15,8 @@ import pytest
 from lxml import etree
 
 from virt_handler.domain import preview, render
+from virt_handler.instances import instance_of
 from virt_handler.model import DiskSource, Guest, GuestFiles, Host, NicSource
-from virt_handler.render import instance_of
 from virt_types import manifest
 
 libvirt = pytest.importorskip("libvirt")

@@ -12,7 +12,6 @@ from virt_handler.domain.cpu import EVEN_PARITY_ANNOTATION
 from virt_handler.domain.traits import vcpu_count
 from virt_handler.errors import RenderError
 from virt_handler.model import (
-    Accelerator,
     BootFiles,
     DiskSource,
     Guest,
@@ -61,12 +60,12 @@ NODE = Host(
 )
 
 
-def preview(vmi: VirtualMachineInstance, *, accelerator: Accelerator = "qemu", node: Host = NODE) -> Guest:
+def preview(vmi: VirtualMachineInstance, *, node: Host = NODE) -> Guest:
     """The VMI with KubeVirt's paths on an assumed node; raises RenderError where its converter refuses."""
     run = f"{PRIVATE}/{vmi.metadata.uid or 'UID'}"
     return Guest(
         vmi=vmi,
-        host=node._replace(accelerator=accelerator),
+        host=node,
         files=GuestFiles(
             serial_socket=f"{run}/virt-serial0",
             serial_log=f"{run}/virt-serial0-log",
@@ -76,7 +75,7 @@ def preview(vmi: VirtualMachineInstance, *, accelerator: Accelerator = "qemu", n
         disks=dict(_disks(vmi)),
         nics={it.name: NicSource("ethernet") for it in vmi.spec.domain.devices.interfaces if _is_tap(it)},
         host_devices=_host_devices(vmi),
-        cpuset=_cpuset(vmi),
+        cpuset=_cpuset(vmi, node),
         boot=_boot(vmi),
     )
 
@@ -191,7 +190,7 @@ def _host_devices(vmi: VirtualMachineInstance) -> Mapping[str, tuple[HostDeviceS
     return found
 
 
-def _cpuset(vmi: VirtualMachineInstance) -> tuple[int, ...]:
+def _cpuset(vmi: VirtualMachineInstance, node: Host) -> tuple[int, ...]:
     """Exactly the processors needed, whole cores in order."""
     domain = vmi.spec.domain
     cpu = domain.cpu
@@ -201,10 +200,10 @@ def _cpuset(vmi: VirtualMachineInstance) -> tuple[int, ...]:
     wanted = vcpu_count(domain) + (pool or 0)
     if cpu.isolate_emulator_thread:
         wanted += 2 if EVEN_PARITY_ANNOTATION in vmi.metadata.annotations and not wanted % 2 else 1
-    threads = [thread for cell in CELLS for core in cell.cores for thread in core]
+    threads = [thread for cell in node.cells for core in cell.cores for thread in core]
     if wanted > len(threads):
         raise RenderError(
-            f"spec.domain.cpu: {wanted} dedicated processors wanted, the assumed node has {len(threads)}",
+            f"spec.domain.cpu: {wanted} dedicated processors wanted, node {node.name} has {len(threads)}",
             hint="ask for fewer, or render without dedicatedCpuPlacement",
         )
     return tuple(threads[:wanted])

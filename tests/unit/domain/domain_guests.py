@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from virt_handler.instances import instance_of
 from virt_handler.model import (
     BootFiles,
     DiskSource,
@@ -17,7 +18,6 @@ from virt_handler.model import (
     NicSource,
     NumaCell,
 )
-from virt_handler.render import instance_of
 from virt_types import manifest
 from virt_types.v1 import Interface, VirtualMachineInstance, Volume
 

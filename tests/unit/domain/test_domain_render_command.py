@@ -94,3 +94,81 @@ def test_what_admission_would_refuse_renders_only_when_told_so() -> None:
     assert refused[0] == 1
     assert "interface" in refused[2]
     assert shown[0] == 0
+
+
+TEMPLATE = "{spec: {domain: {memory: {guest: 64Mi}, devices: {autoattachPodInterface: false}}}}"
+REPLICAS = f"""apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstanceReplicaSet
+metadata: {{name: web, namespace: shop}}
+spec: {{replicas: 3, selector: {{}}, template: {TEMPLATE}}}
+"""
+POOL = f"""apiVersion: pool.kubevirt.io/v1beta1
+kind: VirtualMachinePool
+metadata: {{name: pool}}
+spec: {{replicas: 2, selector: {{}}, virtualMachineTemplate: {{spec: {{runStrategy: Always, template: {TEMPLATE}}}}}}}
+"""
+
+
+def test_replicas_are_rendered_one_by_one_each_with_its_own_identity(tmp_path: Path) -> None:
+    code, _, err = run("-f", "-", "-o", str(tmp_path), text=f"{REPLICAS}---\n{POOL}")
+    assert (code, err) == (0, "")
+    domains = {path.stem: parsed(path.read_text()) for path in tmp_path.iterdir()}
+    assert sorted(domains) == ["pool-0", "pool-1", "web-0", "web-1", "web-2"]
+    assert domains["web-2"].findtext("name") == "shop_web-2"
+    assert len({root.findtext("uuid") for root in domains.values()}) == 5
+    assert domains["pool-0"].find("sysinfo/system/entry[@name='serial']") is not None  # a pool makes VMs
+
+
+def test_machines_of_one_name_get_files_of_their_own(tmp_path: Path) -> None:
+    other = REPLICAS.replace("shop", "bar")
+    code, _, err = run("-f", "-", "-o", str(tmp_path), text=f"{REPLICAS}---\n{other}---\n{REPLICAS}")
+    assert code == 1
+    assert "shop/web-0 is there twice" in err
+    assert parsed((tmp_path / "web-0.xml").read_text()).findtext("name") == "shop_web-0"
+    assert parsed((tmp_path / "bar_web-0.xml").read_text()).findtext("name") == "bar_web-0"
+
+
+def node(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "node.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+CELL = "{id: 0, cpus: [{id: 4, siblings: [4, 5]}, {id: 5, siblings: [4, 5]}], memory: {amount: 1}}"
+PINNED = HEAD + DOMAIN.replace("devices", "cpu: {cores: 1, threads: 2, dedicatedCpuPlacement: true}, devices") % ""
+
+
+def test_a_node_of_the_users_own(tmp_path: Path) -> None:
+    described = node(tmp_path, f"numa_cells: [{CELL}]\nemulator: /opt/qemu")
+    code, out, err = run("-f", "-", "--node", described, text=PINNED)
+    assert (code, err) == (0, "")
+    root = parsed(out)
+    assert [pin.get("cpuset") for pin in root.iterfind("cputune/vcpupin")] == ["4", "5"]
+    assert root.findtext("devices/emulator") == "/opt/qemu"
+
+
+def test_what_the_node_is_too_old_for_is_said(tmp_path: Path) -> None:
+    text = HEAD + DOMAIN.replace("64Mi", "1Gi") % ""
+    described = node(tmp_path, "{name: oldie, libvirt_version: 9.0.0}")
+    code, out, err = run("-f", "-", "--node", described, text=text)
+    assert code == 0
+    assert "<maxMemory" not in out
+    assert "stdin:1: spec.domain.memory.maxGuest: memory can't be added" in err
+    assert "(libvirt 9.0 on oldie is too old)" in err
+
+
+NO_NODE = [
+    ("libvirt_version: new", "'new' is no version - at `$.libvirt_version`"),
+    ("colour: red", "unknown field `colour`"),
+    ("numa_cells: 3", "$.numa_cells"),
+    ("a: [", "neither YAML nor JSON"),
+    ("numa_cells: []", "node preview has 0"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), NO_NODE)
+def test_a_node_file_that_is_wrong(text: str, message: str, tmp_path: Path) -> None:
+    code, out, err = run("-f", "-", "--node", node(tmp_path, text), text=PINNED)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert "Traceback" not in err
