@@ -20,6 +20,11 @@ PINS_HEAD = "# Every Python package at the version tested; written by `nox -s pi
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": None}
 
 
+def ensure_libvirt(session: nox.Session) -> None:
+    """Have a libvirt daemon answer: on a machine without an init system nobody else starts it."""
+    session.run("python", "-c", "from virt_local.host import ensure_libvirt; ensure_libvirt(print)")
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Start a one-machine cluster, boot a guest, show its console, clean up (-- --keep: leave it running)."""
@@ -31,6 +36,7 @@ def tests(session: nox.Session) -> None:
     """Every test, those with real libvirt, QEMU, kubectl and booted guests included."""
     if shutil.which("kubectl", path=f"{VENV_PROGRAMS}:{os.environ['PATH']}") is None:
         session.run("python", "requirements/kubectl.py", str(VENV_PROGRAMS))
+    ensure_libvirt(session)
     session.run("python", "-m", "pytest", *session.posargs, env=ENVIRONMENT)
 
 
@@ -58,6 +64,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure against virsh and a bare interpreter, as ratios (docs/performance.md)."""
+    ensure_libvirt(session)
     session.run("python", "-m", "benchmarks", *session.posargs, env=ENVIRONMENT)
 
 
