@@ -50,43 +50,61 @@ class Guest(NamedTuple):
     memory: int
 
 
+class _Contents(NamedTuple):
+    user: str
+    password: str
+    drivers: tuple[str, ...]
+
+
 def cache_directory() -> Path:
     """Where packages and built disks are kept: $XDG_CACHE_HOME/virtctl-demo."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "virtctl-demo"
 
 
-def build(cache: Path | None = None, *, user: str = DEFAULT_USER, password: str = DEFAULT_PASSWORD) -> Guest:
-    """The guest's disk, from the cache when its packages and its recipe are unchanged; raises PackageError."""
+def build(
+    cache: Path | None = None,
+    *,
+    user: str = DEFAULT_USER,
+    password: str = DEFAULT_PASSWORD,
+    drivers: tuple[str, ...] = kernel.DRIVERS,
+    kernels: tuple[str, ...] = packages.KERNEL_PACKAGES,
+) -> Guest:
+    """The guest's disk, from the cache when its packages and its recipe are unchanged; raises PackageError.
+
+    More `drivers` need more memory, and some another kernel: the defaults are those of a 64 MB guest.
+    """
     cache = cache or cache_directory()
-    names = [*packages.kernel_packages(), *TOOLS, *([_UEFI] if packages.has(_UEFI) else [])]
+    names = [*packages.kernel_packages(kernels), *TOOLS, *([_UEFI] if packages.has(_UEFI) else [])]
     debs = packages.fetch(names, cache / "packages")
-    target = cache / f"guest-{_recipe(debs, user, password)}.qcow2"
+    contents = _Contents(user, password, drivers)
+    target = cache / f"guest-{_recipe(debs, contents)}.qcow2"
     record = target.with_suffix(_MEMORY_RECORD)
     if not record.exists():
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            memory = _build(debs, target, user, password, Path(scratch))
+            memory = _build(debs, target, contents, Path(scratch))
         record.write_text(f"{memory}\n")
     return Guest(target, int(record.read_text()))
 
 
-def _recipe(debs: Sequence[Path], user: str, password: str) -> str:
-    """A name for what goes in: package versions, this package's files, the account."""
-    digest = hashlib.sha256(repr(([deb.name for deb in debs], user, password)).encode())
+def _recipe(debs: Sequence[Path], contents: _Contents) -> str:
+    """A name for what goes in: package versions, this package's files, the account, the drivers."""
+    digest = hashlib.sha256(repr(([deb.name for deb in debs], *contents)).encode())
     for source in sorted(Path(__file__).parent.rglob("*")):
         if source.is_file() and source.suffix != ".pyc":
             digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _build(debs: Sequence[Path], target: Path, user: str, password: str, work: Path) -> int:
+def _build(debs: Sequence[Path], target: Path, contents: _Contents, work: Path) -> int:
     found = boot_files(debs)
     bzimage = kernel.lowered(_only(found, "boot/vmlinuz-"))
     modules = {
         name: kernel.unpacked(path, content) for path, content in found.items() if (name := kernel.module_name(path))
     }
     busybox = _only(found, "bin/busybox")
-    account = initramfs.Account(user, password, _hashed(password, busybox, work))
-    ramdisk = initramfs.build(busybox, modules, kernel.load_order(modules), account)
+    hashed = _hashed(contents.password, busybox, work)
+    account = initramfs.Account(contents.user, contents.password, hashed)
+    ramdisk = initramfs.build(busybox, modules, kernel.load_order(modules, contents.drivers), account)
     loader = boot_loader(found, work)
     raw = work / "disk.raw"
     disk.write(raw, disk.System(bzimage, ramdisk, COMMAND_LINE), loader, work)

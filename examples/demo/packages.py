@@ -14,6 +14,8 @@ from pathlib import Path
 
 # The kernel package made for virtual machines; the first one the distribution knows is taken.
 KERNEL_PACKAGES = ("linux-image-cloud-amd64", "linux-image-virtual", "linux-image-amd64")
+# A kernel with drivers for real hardware too, which a machine can be made to look like: SATA, USB, network cards.
+FULL_KERNEL_PACKAGES = ("linux-image-amd64", "linux-image-generic")
 _KERNEL_PARTS = re.compile(r"Depends: (linux-(?:image|modules)-\d[\w.+-]*)")
 
 
@@ -34,11 +36,11 @@ def _candidate(name: str) -> str:
     return found[1] if found and found[1] != "(none)" else ""
 
 
-def kernel_packages() -> list[str]:
+def kernel_packages(metas: tuple[str, ...] = KERNEL_PACKAGES) -> list[str]:
     """The packages that hold the kernel image and its modules, e.g. `linux-image-6.1.0-56-cloud-amd64`."""
-    meta = next((name for name in KERNEL_PACKAGES if _candidate(name)), None)
+    meta = next((name for name in metas if _candidate(name)), None)
     if meta is None:
-        raise PackageError(f"this distribution has none of the kernel packages {', '.join(KERNEL_PACKAGES)}")
+        raise PackageError(f"this distribution has none of the kernel packages {', '.join(metas)}")
     images = _KERNEL_PARTS.findall(_apt("apt-cache", "depends", "--important", meta))
     modules = [part for image in images for part in _KERNEL_PARTS.findall(_apt("apt-cache", "depends", image))]
     return list(dict.fromkeys(part for part in images + modules if _candidate(part)))
