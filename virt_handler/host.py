@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from virt_handler.libvirt_host import LibvirtHost
@@ -34,6 +35,7 @@ async def describe(libvirt: LibvirtHost, node: str, accelerator: Accelerator) ->
         firmware_dir=str(FIRMWARE),
         firmware_files=await asyncio.to_thread(_firmware_files),
         cpu_modes=read_cpu_modes(capabilities),
+        **read_devices(capabilities),
     )
 
 
@@ -53,3 +55,22 @@ def read_cpu_modes(capabilities: str) -> frozenset[str]:
     """CPU modes a domain capabilities document calls supported."""
     root = ET.fromstring(capabilities)  # noqa: S314  written by libvirt
     return frozenset(mode.get("name", "") for mode in root.iterfind("cpu/mode") if mode.get("supported") == "yes")
+
+
+def read_devices(capabilities: str) -> dict[str, Any]:
+    """Fields of `Host` that a domain capabilities document answers; what an old libvirt does not say is left out."""
+    root = ET.fromstring(capabilities)  # noqa: S314  written by libvirt
+    found: dict[str, Any] = {
+        "video_models": _values(root, "devices/video/enum[@name='modelType']/value"),
+    }
+    if (vcpu := root.find("vcpu")) is not None:
+        found["max_vcpus"] = int(vcpu.get("max", "0"))
+    if (tpm := root.find("devices/tpm")) is not None:
+        found["tpm"] = tpm.get("supported") == "yes" and "emulator" in _values(tpm, "enum[@name='backendModel']/value")
+    if (sev := root.find("features/sev")) is not None:
+        found["sev"] = sev.get("supported") == "yes"
+    return found
+
+
+def _values(root: ET.Element, path: str) -> frozenset[str]:
+    return frozenset(value.text for value in root.iterfind(path) if value.text)

@@ -14,10 +14,10 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from virt_handler import node_file
-from virt_handler.domain import omissions, preview, render
+from virt_handler.domain import obstacles, omissions, preview, render
 from virt_handler.domain.preview import NODE
 from virt_handler.errors import RenderError
-from virt_handler.instances import KINDS, completed, sources_of
+from virt_handler.instances import KINDS, Source, completed, sources_of
 from virt_handler.model import Host
 from virt_types import manifest
 from virt_types.errors import VirtError
@@ -92,17 +92,19 @@ def render_manifest(text: bytes, source: str, *, host: Host = NODE, validate: bo
         except VirtError as error:
             yield Rendered("", error=at(where, error))
             continue
-        yield Rendered("", notes=tuple(f"{where}: {note}" for note in old)) if old else Rendered("")
+        if old:
+            yield Rendered("", notes=tuple(f"{where}: {note}" for note in old))
         for machine in machines:
             yield _rendered(machine, where, host, validate=validate)
 
 
-def _rendered(machine: Any, where: str, host: Host, *, validate: bool) -> Rendered:
+def _rendered(machine: Source, where: str, host: Host, *, validate: bool) -> Rendered:
     try:
         vmi = completed(machine, validate=validate)
         guest = preview(vmi, node=host)
-        left_out = tuple(f"{where}: {sentence}" for sentence in omissions(guest))
-        return Rendered(vmi.metadata.name, vmi.metadata.namespace, render(guest), left_out)
+        text = render(guest)
+        notes = [*omissions(guest), *(f"libvirt will refuse this: {it.message}" for it in obstacles(guest))]
+        return Rendered(vmi.metadata.name, vmi.metadata.namespace, text, tuple(f"{where}: {note}" for note in notes))
     except VirtError as error:
         return Rendered("", error=at(where, error))
 

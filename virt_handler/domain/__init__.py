@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from virt_handler.domain.build import build
 from virt_handler.domain.layout import lay_out
+from virt_handler.domain.obstacles import obstacles, refuse
 from virt_handler.domain.omissions import omissions
 from virt_handler.domain.preview import preview
 from virt_handler.domain.proof import UnsafeTextError, named, prove
 from virt_handler.model import Guest
 
-__all__ = ["build", "omissions", "preview", "render"]
+__all__ = ["build", "obstacles", "omissions", "preview", "refuse", "render"]
 
 
 def render(guest: Guest) -> str:

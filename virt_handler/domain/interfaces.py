@@ -34,7 +34,8 @@ def interfaces_of(guest: Guest, traits: Traits) -> tuple[Interface, ...]:
 def _interface(guest: Guest, traits: Traits, spec: InterfaceSpec, nic: NicSource, field: str) -> Interface:
     model = spec.model or "virtio"
     virtio = model == "virtio"
-    multi_queue = bool(guest.vmi.spec.domain.devices.network_interface_multiqueue) and virtio
+    asked = bool(guest.vmi.spec.domain.devices.network_interface_multiqueue)
+    multi_queue = asked and virtio and nic.kind != "user"  # QEMU's user mode has one queue
     iommu = traits.sev and virtio
     return Interface(
         name=spec.name,

@@ -1,6 +1,7 @@
-"""What a manifest asks for and an older libvirt does not know: left out of the domain, but never in silence.
+"""What a manifest asks for and this node does not have: left out of the domain, but never in silence.
 
-The node agent shows these sentences in the guest's condition and log.
+The node agent shows these sentences in the guest's condition, an event and its log; `virt-handler render` beside the
+domain.
 """
 
 from __future__ import annotations
@@ -11,18 +12,34 @@ from virt_handler.domain.disks import LIBVIRT_DISCARD_GRANULARITY, LIBVIRT_DISK_
 from virt_handler.domain.features import LIBVIRT_TLBFLUSH_MODES
 from virt_handler.domain.memory import LIBVIRT_ZERO_SLOTS
 from virt_handler.model import Guest
-from virt_types.v1 import DomainSpec
+from virt_types import quantity
+from virt_types.settings import DEFAULT
+from virt_types.v1 import DomainSpec, Memory
 
 
 def omissions(guest: Guest) -> tuple[str, ...]:
-    """A sentence for each setting this guest goes without, in the order of the manifest."""
+    """A sentence for each setting this guest goes without."""
     version = guest.host.libvirt_version
     shown = f"{version // 1_000_000}.{version // 1_000 % 1_000}"
-    return tuple(
+    old = (
         f"{field}: {effect} (libvirt {shown} on {guest.host.name} is too old)"
         for field, effect, since in _asked(guest.vmi.spec.domain)
         if version < since
     )
+    return (*old, *_without_kvm(guest), *_user_mode(guest))
+
+
+def _without_kvm(guest: Guest) -> Iterator[str]:
+    cpu, host = guest.vmi.spec.domain.cpu, guest.host
+    if cpu and cpu.model == "host-passthrough" and host.accelerator == "qemu" and cpu.model not in host.cpu_modes:
+        yield "spec.domain.cpu.model: the most QEMU can emulate is used (without KVM there is no processor to pass)"
+
+
+def _user_mode(guest: Guest) -> Iterator[str]:
+    if guest.vmi.spec.domain.devices.network_interface_multiqueue:
+        for name, nic in guest.nics.items():
+            if nic.kind == "user":
+                yield f"spec.domain.devices.networkInterfaceMultiqueue: {name} has one queue (user mode has no more)"
 
 
 def _asked(domain: DomainSpec) -> Iterator[tuple[str, str, int]]:
@@ -38,5 +55,13 @@ def _asked(domain: DomainSpec) -> Iterator[tuple[str, str, int]]:
     if domain.io_threads_policy == "supplementalPool":
         yield "spec.domain.ioThreads", "disks do not use the pool", LIBVIRT_DISK_IOTHREADS
     memory = domain.memory
-    if memory and memory.max_guest is not None and memory.max_guest != memory.guest:
+    if memory and memory.max_guest is not None and not _by_default(memory):
         yield "spec.domain.memory.maxGuest", "memory can't be added while the guest runs", LIBVIRT_ZERO_SLOTS
+
+
+def _by_default(memory: Memory) -> bool:
+    """Nobody misses what only a default asked for: room to grow by the usual factor, or none at all."""
+    if memory.guest is None or memory.max_guest is None:
+        return False
+    guest = quantity.parse(memory.guest)
+    return quantity.parse(memory.max_guest) in (guest, guest * DEFAULT.max_hotplug_ratio)

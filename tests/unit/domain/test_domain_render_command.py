@@ -148,13 +148,22 @@ def test_a_node_of_the_users_own(tmp_path: Path) -> None:
 
 
 def test_what_the_node_is_too_old_for_is_said(tmp_path: Path) -> None:
-    text = HEAD + DOMAIN.replace("64Mi", "1Gi") % ""
+    text = HEAD + DOMAIN.replace("64Mi", "1Gi, maxGuest: 8Gi") % ""
     described = node(tmp_path, "{name: oldie, libvirt_version: 9.0.0}")
     code, out, err = run("-f", "-", "--node", described, text=text)
     assert code == 0
     assert "<maxMemory" not in out
     assert "stdin:1: spec.domain.memory.maxGuest: memory can't be added" in err
     assert "(libvirt 9.0 on oldie is too old)" in err
+
+
+def test_what_libvirt_will_refuse_is_said_beside_the_domain() -> None:
+    disks = DOMAIN % "disks: [{name: a, lun: {bus: sata}}]"
+    volumes = "\n  volumes: [{name: a, persistentVolumeClaim: {claimName: a}}]"
+    code, out, err = run("-f", "-", text=HEAD + disks + volumes)
+    assert code == 0
+    assert 'device="lun"' in out
+    assert "stdin:1: libvirt will refuse this: spec.domain.devices.disks[0].lun.bus 'sata'" in err
 
 
 NO_NODE = [

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from domain_guests import NODE, guest_of, minimal, with_disks
 
-from virt_handler.domain import build, omissions, render
+from virt_handler.domain import build, obstacles, omissions, refuse, render
 from virt_handler.domain.disks import letter_number, letters
 from virt_handler.domain.layout import lay_out
 from virt_handler.domain.proof import prove
 from virt_handler.errors import RenderError
-from virt_handler.model import DiskSource, NicSource
+from virt_handler.model import BootFiles, DiskSource, NicSource
 from virt_types.v1 import VolumeStatus
 
 
@@ -224,7 +224,7 @@ def test_memory_hotplug_needs_a_libvirt_that_has_it(version: int, maximum: int) 
 
 
 OMITTED = [
-    (minimal(memory={"guest": "1Gi", "maxGuest": "4Gi"}), "spec.domain.memory.maxGuest: "),
+    (minimal(memory={"guest": "1Gi", "maxGuest": "8Gi"}), "spec.domain.memory.maxGuest: "),
     (minimal(features={"hyperv": {"tlbflush": {"direct": {}}}}), "spec.domain.features.hyperv.tlbflush: "),
     (
         minimal(ioThreadsPolicy="supplementalPool", ioThreads={"supplementalPoolThreadCount": 2}),
@@ -243,6 +243,26 @@ def test_what_an_old_libvirt_does_not_know_is_told(manifest: dict[str, Any], sta
     assert sentence.startswith(start)
     assert sentence.endswith("(libvirt 9.0 on node1 is too old)")
     assert omissions(guest_of(manifest, host=NODE._replace(libvirt_version=11_000_000))) == ()
+
+
+def test_nobody_is_told_of_what_only_a_default_asked_for() -> None:
+    guest = guest_of(minimal(memory={"guest": "1Gi"}))
+    assert guest.vmi.spec.domain.memory.max_guest == "4Gi"
+    assert omissions(guest) == ()
+
+
+def test_what_emulation_and_user_mode_lack_is_told() -> None:
+    manifest = nic()
+    manifest["spec"]["domain"]["cpu"] = {"model": "host-passthrough", "cores": 2}
+    guest = guest_of(manifest, nics={"n": NicSource("user")})
+    assert [it.partition(": ")[0] for it in omissions(guest)] == [
+        "spec.domain.cpu.model",
+        "spec.domain.devices.networkInterfaceMultiqueue",
+    ]
+    assert build(guest).interfaces[0].queues == 0
+    better = guest_of(manifest, host=NODE._replace(accelerator="kvm"))
+    assert omissions(better) == ()
+    assert build(better).interfaces[0].queues == 2
 
 
 @pytest.mark.parametrize(("guest", "size"), [("64M", 64_000_000), ("1Ki", 1024), ("1500m", 1), ("1Gi", 2**30)])
@@ -372,6 +392,52 @@ def test_what_cannot_be_a_domain_is_refused_by_field(
     with pytest.raises(RenderError, match=message) as caught:
         render(guest_of(manifest, **changes))
     assert caught.value.fatal
+
+
+ABLE = NODE._replace(video_models=frozenset({"vga", "virtio"}), tpm=True, sev=True, max_vcpus=288)
+OBSTACLES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (with_disks(disk("a", "sata", "lun")), {}, "spec.domain.devices.disks[0].lun.bus 'sata'"),
+    (with_disks(disk("a", "scsi", "lun")), {}, "spec.domain.devices.disks[0].lun: volume 'a' is a file"),
+    (minimal(memory={"guest": "0"}), {}, "spec.domain.memory.guest: a guest needs memory"),
+    (minimal(cpu={"sockets": 1, "cores": 289, "maxSockets": 1}), {}, "spec.domain.cpu: 289 vCPUs"),
+    (efi(secure=None), {}, "spec.domain.firmware.bootloader.efi.secureBoot needs"),
+    (minimal({"tpm": {}}), {"host": ABLE._replace(tpm=False)}, "spec.domain.devices.tpm: node node1 can't"),
+    (minimal({"video": {"type": "cirrus"}}), {}, "spec.domain.devices.video.type 'cirrus'"),
+    (minimal({"panicDevices": [{"model": "pvpanic"}]}), {}, "spec.domain.devices.panicDevices[0].model 'pvpanic'"),
+    (minimal(launchSecurity={"sev": {}}), {"host": ABLE._replace(sev=False)}, "spec.domain.launchSecurity.sev"),
+    (minimal(launchSecurity={"snp": {}}), {}, "spec.domain.launchSecurity.snp"),
+    (minimal(launchSecurity={"tdx": {}}), {}, "spec.domain.launchSecurity.tdx"),
+    (minimal(features={"hyperv": {"vendorid": {}}}), {}, "spec.domain.features.hyperv.vendorid is without"),
+    (
+        minimal(firmware={"kernelBoot": {"container": {"image": "i", "kernelPath": "/k"}}}),
+        {"boot": BootFiles()},
+        "spec.domain.firmware.kernelBoot.container",
+    ),
+    (minimal(firmware={"acpi": {"slicNameRef": "s", "msdmNameRef": "m"}}), {}, "spec.domain.firmware.acpi"),
+]
+
+
+@pytest.mark.parametrize(("manifest", "changes", "message"), OBSTACLES)
+def test_what_libvirt_would_refuse_is_said_in_the_manifests_words(
+    manifest: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    guest = guest_of(manifest, **{"host": ABLE, **changes})
+    (found,) = obstacles(guest)
+    assert found.message.startswith(message)
+    assert found.hint
+    with pytest.raises(RenderError) as caught:
+        refuse(guest)
+    assert caught.value.message == found.message
+
+
+def test_a_foreign_architecture_is_refused() -> None:
+    guest = guest_of(minimal(), host=ABLE._replace(arch="aarch64"))
+    assert [it.message for it in obstacles(guest)] == ["spec.architecture 'amd64': node node1 is aarch64"]
+
+
+def test_a_lun_on_a_block_device_goes() -> None:
+    manifest = with_disks(disk("a", "scsi", "lun"))
+    assert obstacles(guest_of(manifest, disks={"a": DiskSource("/dev/a", block=True)})) == ()
 
 
 def test_a_hotplugged_volume_that_is_not_there_yet_is_left_out() -> None:
