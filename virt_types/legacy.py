@@ -29,24 +29,44 @@ OLD_KINDS = {
     "VirtualMachineReplicaSet": "VirtualMachineInstanceReplicaSet",
     "VirtualMachinePreset": "VirtualMachineInstancePreset",
 }
-TEMPLATED = frozenset(("VirtualMachine", "VirtualMachineInstanceReplicaSet"))
+# Kinds that live in a group of their own; documents still show them in kubevirt.io, or in that group's first version.
+POOL = "VirtualMachinePool"
+MOVED = {POOL: "pool.kubevirt.io/v1beta1"}
+# Kind -> the way to the instance's spec below `spec`.
+TEMPLATES = {
+    "VirtualMachine": ("template", "spec"),
+    "VirtualMachineInstanceReplicaSet": ("template", "spec"),
+    POOL: ("virtualMachineTemplate", "spec", "template", "spec"),
+}
 
 
 def convert(obj: Json) -> tuple[Json, Notes]:
     """A current copy of `obj` and a note per change; objects of other groups come back as they are. Idempotent."""
     new = copy.deepcopy(obj)
     notes: Notes = []
+    kind = new.get("kind")
     group, _, version = str(new.get("apiVersion", "")).partition("/")
-    if group != GROUP or not isinstance(new.get("kind"), str):
+    if not isinstance(kind, str) or (group != GROUP and kind not in MOVED):
         return new, notes
-    _kind(new, version, notes)
-    if version in OLD_VERSIONS:
-        new["apiVersion"] = CURRENT
-        notes.append(f"apiVersion: {GROUP}/{version} is {CURRENT} today")
+    if kind in MOVED:
+        _group(new, group, notes)
+    else:
+        _kind(new, version, notes)
+        if version in OLD_VERSIONS:
+            new["apiVersion"] = CURRENT
+            notes.append(f"apiVersion: {GROUP}/{version} is {CURRENT} today")
+            _devices(new, notes)
     for path, spec in _instance_specs(new):
         for change in CHANGES:
             change(spec, path, notes)
     return new, notes
+
+
+def _group(obj: Json, group: str, notes: Notes) -> None:
+    today, written = MOVED[obj["kind"]], obj.get("apiVersion")
+    if written != today and group in {GROUP, today.partition("/")[0]}:
+        notes.append(f"apiVersion: {obj['kind']} is of {today}, not of {written}")
+        obj["apiVersion"] = today
 
 
 def _kind(obj: Json, version: str, notes: Notes) -> None:
@@ -57,16 +77,22 @@ def _kind(obj: Json, version: str, notes: Notes) -> None:
         notes.append(f"kind: {kind} is {new} today")
 
 
+def _devices(obj: Json, notes: Notes) -> None:
+    """A domain could do without devices, as presets mostly did."""
+    for path, spec in _instance_specs(obj):
+        domain = spec.get("domain")
+        if isinstance(domain, dict) and "devices" not in domain:
+            domain["devices"] = {}
+            notes.append(f"{path}.domain: devices must be there today, even if empty")
+
+
 def _instance_specs(obj: Json) -> list[tuple[str, Json]]:
     """The instance's spec of a VirtualMachineInstance, or of the template in other kinds, with its path."""
-    spec = obj.get("spec")
-    if not isinstance(spec, dict):
-        return []
-    if obj["kind"] not in TEMPLATED:
-        return [("spec", spec)]
-    template = spec.get("template")
-    inner = template.get("spec") if isinstance(template, dict) else None
-    return [("spec.template.spec", inner)] if isinstance(inner, dict) else []
+    inner, path = obj.get("spec"), "spec"
+    for step in TEMPLATES.get(obj["kind"], ()):
+        inner = inner.get(step) if isinstance(inner, dict) else None
+        path = f"{path}.{step}"
+    return [(path, inner)] if isinstance(inner, dict) else []
 
 
 def _dicts(value: Any) -> list[tuple[int, Json]]:

@@ -24,6 +24,7 @@ DNS_SUBDOMAIN_TEXT = (
     "end with an alphanumeric character (e.g. 'example.com', "
     r"regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+MIB = 2**20
 QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 

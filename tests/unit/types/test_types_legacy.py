@@ -115,6 +115,27 @@ def test_registry_disk_in_a_template_and_in_an_instance() -> None:
         assert len(notes) == 2
 
 
+def test_a_pool_in_the_wrong_group() -> None:
+    machine = {"template": {"spec": {"volumes": [{"name": "r", "registryDisk": {"image": "i"}}]}}}
+    for written in ("kubevirt.io/v1alpha1", "kubevirt.io/v1", "pool.kubevirt.io/v1alpha1"):
+        obj = {"apiVersion": written, "kind": "VirtualMachinePool"}
+        obj["spec"] = {"virtualMachineTemplate": {"spec": copy.deepcopy(machine)}}  # type: ignore[assignment]
+        new, notes = convert(obj)
+        assert new["apiVersion"] == "pool.kubevirt.io/v1beta1"
+        assert notes == [
+            f"apiVersion: VirtualMachinePool is of pool.kubevirt.io/v1beta1, not of {written}",
+            "spec.virtualMachineTemplate.spec.template.spec.volumes[0]: registryDisk is containerDisk today",
+        ]
+    assert convert({"kind": "VirtualMachinePool"}) == ({"kind": "VirtualMachinePool"}, [])
+
+
+def test_an_old_preset_has_no_devices() -> None:
+    preset = {"apiVersion": "kubevirt.io/v1alpha1", "kind": "VirtualMachinePreset", "metadata": {"name": "small"}}
+    new, notes = convert(preset | {"spec": {"selector": {}, "domain": {"cpu": {"cores": 1}}}})
+    assert new["spec"]["domain"] == {"cpu": {"cores": 1}, "devices": {}}
+    assert notes[-1] == "spec.domain: devices must be there today, even if empty"
+
+
 def test_others_are_left_alone() -> None:
     obj = {"apiVersion": "v1", "kind": "ConfigMap", "spec": {"volumes": [{"registryDisk": 1}]}}
     assert convert(obj) == (obj, [])
@@ -138,7 +159,7 @@ ANYTHING = st.recursive(
 
 @given(
     st.sampled_from(["v1", "v1alpha1", "v1alpha2", "v1alpha3"]),
-    st.sampled_from(["VirtualMachine", "VirtualMachineInstance", "OfflineVirtualMachine"]),
+    st.sampled_from(["VirtualMachine", "VirtualMachineInstance", "OfflineVirtualMachine", "VirtualMachinePool"]),
     ANYTHING,
 )
 def test_idempotent_and_harmless(version: str, kind: str, spec: Any) -> None:

@@ -1,0 +1,145 @@
+"""What an API server with our admission would answer to a manifest, and what it would store, without any server.
+
+Called by `virtctl validate` and by tests. Every kind of virt_types.kinds is known, those that one machine doesn't serve
+included: their manifests are for a cluster.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+from virt_types import crds, legacy, validation
+from virt_types.codec import from_builtins, to_builtins
+from virt_types.defaults import default_vm, default_vmi
+from virt_types.errors import Cause, InvalidObject
+from virt_types.kinds import KINDS, Kind
+from virt_types.structural import Walker, compile_schema
+from virt_types.structural.suggest import suggestion
+
+Json = dict[str, Any]
+# Ours to judge, unlike the kinds of Kubernetes itself.
+GROUPS = frozenset(kind.group for kind in KINDS)
+RULES: dict[str, Callable[[Any], list[Cause]]] = {
+    "VirtualMachine": validation.validate_vm,
+    "VirtualMachineInstance": validation.validate_vmi,
+    "VirtualMachineInstanceReplicaSet": validation.validate_replica_set,
+    "VirtualMachineInstancePreset": validation.validate_preset,
+    "VirtualMachineInstanceMigration": validation.validate_migration,
+    "VirtualMachinePool": validation.validate_pool,
+    "VirtualMachineInstancetype": validation.validate_instancetype,
+    "VirtualMachineClusterInstancetype": validation.validate_instancetype,
+    "VirtualMachinePreference": lambda _: [],  # the schema says all there is to say
+    "VirtualMachineClusterPreference": lambda _: [],
+    "DataVolume": validation.validate_data_volume,
+    "DataSource": validation.validate_data_source,
+}
+# Fields that documents show where no version ever had them -> what to do instead.
+MISPLACED = (
+    (
+        "DataSource",
+        r"spec\.source\.(?:http|s3|gcs|registry|imageio|vddk|upload|blank)",
+        "a DataSource names a pvc, snapshot or dataSource: import with a DataVolume that has this below spec.source",
+    ),
+    ("", r".*\.sourceRef\.apiGroup", "leave it out: a sourceRef always means a DataSource of cdi.kubevirt.io"),
+)
+
+
+class Verdict(NamedTuple):
+    """`stored` is the object as it would be kept (None when refused); `notes` tell what was converted before."""
+
+    kind: str
+    stored: Json | None
+    causes: list[Cause]
+    notes: list[str]
+
+    @property
+    def accepted(self) -> bool:
+        return self.stored is not None
+
+
+def known_kind(obj: Json) -> Kind | None:
+    """The kind of an object of today's API, None when it is nobody's of ours."""
+    api_version, name = obj.get("apiVersion"), obj.get("kind")
+    return next(
+        (kind for kind in KINDS if kind.kind == name and api_version in {f"{kind.group}/{v}" for v in kind.versions}),
+        None,
+    )
+
+
+def random_uuid() -> str:
+    return str(uuid.uuid4())
+
+
+def random_mac() -> str:
+    return "52:54:00:" + secrets.token_bytes(3).hex(":")
+
+
+def judge(
+    manifest: Json, *, new_uuid: Callable[[], str] = random_uuid, new_mac: Callable[[], str] = random_mac
+) -> Verdict:
+    """Conversion of old spellings, schema, defaults and rules, in that order; `manifest` stays as it is.
+
+    Raises nothing: an object that can't be read at all is a verdict too.
+    """
+    obj, notes = legacy.convert(manifest)
+    kind = known_kind(obj)
+    if kind is None:
+        return Verdict(str(obj.get("kind")), None, [_unknown_kind(obj)], notes)
+    causes = _schema_causes(obj, kind)
+    if causes:
+        return Verdict(kind.kind, None, causes, notes)
+    try:
+        typed = from_builtins(obj, crds.TYPES[kind])
+    except InvalidObject as error:
+        return Verdict(kind.kind, None, list(error.causes) or [Cause(error.reason, error.message, "")], notes)
+    if kind.kind == "VirtualMachine":
+        default_vm(typed, new_uuid=new_uuid, new_mac=new_mac)  # type: ignore[arg-type]
+    elif kind.kind == "VirtualMachineInstance":
+        default_vmi(typed, new_uuid=new_uuid, new_mac=new_mac)  # type: ignore[arg-type]
+    causes = RULES[kind.kind](typed)
+    if causes:
+        return Verdict(kind.kind, None, causes, notes)
+    stored = obj | {"metadata": obj.get("metadata") or {}} | {"spec": to_builtins(typed)["spec"]}
+    annotations = typed.metadata.annotations  # type: ignore[attr-defined]
+    if annotations:
+        stored["metadata"] = stored["metadata"] | {"annotations": annotations}
+    return Verdict(kind.kind, stored, [], notes)
+
+
+def _unknown_kind(obj: Json) -> Cause:
+    api_version, name = obj.get("apiVersion"), obj.get("kind")
+    same = next((kind for kind in KINDS if kind.kind == name), None)
+    hint = f', use apiVersion "{same.api_version}"' if same else ""
+    message = f'no matches for kind "{name}" in version "{api_version}"{hint}'
+    return Cause("FieldValueNotFound", message, "apiVersion" if same else "kind")
+
+
+@cache
+def _schema(kind: Kind) -> Json:
+    return crds.stored_schema(kind)
+
+
+@cache
+def _walker(kind: Kind) -> Walker:
+    return compile_schema(_schema(kind))
+
+
+def _schema_causes(obj: Json, kind: Kind) -> list[Cause]:
+    """Wrong types, missing and unknown fields; sets the schema's defaults and drops nulls in `obj`."""
+    result = _walker(kind)(obj, defaults=True, prune=True)
+    causes = list(result.causes)
+    for field in result.unknown:
+        meant = _misplaced(kind.kind, field) or suggestion(_schema(kind), field)
+        causes.append(Cause("FieldUnknown", f'unknown field "{field}"' + (f", {meant}" if meant else ""), field))
+    return causes
+
+
+def _misplaced(kind: str, field: str) -> str:
+    return next(
+        (text for of, pattern, text in MISPLACED if of in ("", kind) and re.fullmatch(pattern, field) is not None), ""
+    )

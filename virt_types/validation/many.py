@@ -1,0 +1,132 @@
+"""Rules about kinds that stand for many guests: replica sets, pools, presets, migrations, instancetypes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from virt_types.errors import Cause
+from virt_types.instancetype.v1beta1 import VirtualMachineInstancetypeSpec
+from virt_types.meta import LabelSelector
+from virt_types.pool.v1beta1 import (
+    VirtualMachinePoolScaleInStrategy,
+    VirtualMachinePoolSpec,
+    VirtualMachinePoolUpdateStrategy,
+)
+from virt_types.selectors import SelectorError, from_struct
+from virt_types.settings import Settings
+from virt_types.v1 import (
+    VirtualMachineInstanceMigrationSpec,
+    VirtualMachineInstancePresetSpec,
+    VirtualMachineInstanceSpec,
+)
+from virt_types.validation import disks, guest
+from virt_types.validation.scope import MIB, Rule, Scope, invalid, number, required
+
+WITH_VALUES, WITHOUT_VALUES = ("In", "NotIn"), ("Exists", "DoesNotExist")
+PERCENT = re.compile(r"(-?\d{1,9})%", re.ASCII)
+# Of a preset only what it has without volumes and networks.
+PRESET_RULES: tuple[Rule, ...] = (
+    *(rule for rule in disks.RULES if rule not in (disks.volumes_of_disks, disks.filesystems)),
+    guest.identity,
+    guest.bootloader,
+    guest.kernel_boot,
+)
+
+
+def selector(selected: LabelSelector, template_labels: dict[str, str]) -> Iterator[Cause]:
+    """A selector that can be read and that finds what the template makes."""
+    faults = list(_selector_faults(selected))
+    yield from (invalid("spec.selector", fault) for fault in faults)
+    if not faults and not from_struct(selected).matches(template_labels):
+        yield invalid("spec.selector", "selector does not match labels.")
+
+
+def _selector_faults(selected: LabelSelector) -> Iterator[str]:
+    for expression in selected.match_expressions:
+        if expression.operator not in (*WITH_VALUES, *WITHOUT_VALUES):
+            yield f'"{expression.operator}" is not a valid label selector operator'
+        elif expression.operator in WITH_VALUES and not expression.values:
+            yield "values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty"
+        elif expression.operator in WITHOUT_VALUES and expression.values:
+            yield "values: Invalid value: values set must be empty for exists and does not exist"
+        else:
+            yield from _unreadable(LabelSelector(match_expressions=[expression]))
+    yield from _unreadable(LabelSelector(match_labels=selected.match_labels))
+
+
+def _unreadable(selected: LabelSelector) -> Iterator[str]:
+    try:
+        from_struct(selected)
+    except SelectorError as error:
+        yield error.message
+
+
+def replicas(wanted: int | None) -> Iterator[Cause]:
+    if wanted is not None and wanted < 0:
+        yield invalid("spec.replicas", f"Invalid value: {wanted}: should be a non-negative integer")
+
+
+def pool(spec: VirtualMachinePoolSpec) -> Iterator[Cause]:
+    """A pool's own fields; its machines are checked as machines are."""
+    yield from selector(spec.selector, spec.virtual_machine_template.metadata.labels)
+    yield from (invalid("spec.maxUnavailable", fault) for fault in _max_unavailable(spec.max_unavailable))
+    yield from _one_strategy("spec.scaleInStrategy", spec.scale_in_strategy)
+    yield from _one_strategy("spec.updateStrategy", spec.update_strategy)
+
+
+def _max_unavailable(value: int | str | None) -> Iterator[str]:
+    if isinstance(value, str):
+        percent = PERCENT.fullmatch(value)
+        if percent is None:
+            yield "maxUnavailable percentage must end with %"
+        elif not 1 <= int(percent[1]) <= 100:
+            yield f"maxUnavailable percentage value {int(percent[1])} must be between 1 and 100"
+    elif value is not None and value <= 0:
+        yield "maxUnavailable must be greater than 0"
+
+
+def _one_strategy(
+    field: str, strategy: VirtualMachinePoolScaleInStrategy | VirtualMachinePoolUpdateStrategy | None
+) -> Iterator[Cause]:
+    words = ("unmanaged", "opportunistic", "proactive")
+    given = [word for word in words if strategy is not None and getattr(strategy, word) is not None]
+    if len(given) > 1:
+        found = ", ".join(given)
+        yield invalid(field, f"only one strategy can be configured at a time: but found {found} strategies")
+
+
+def preset(spec: VirtualMachineInstancePresetSpec, settings: Settings) -> Iterator[Cause]:
+    if spec.domain is None:
+        yield required("spec.domain", "missing domain.")
+        return
+    scope = Scope(VirtualMachineInstanceSpec(domain=spec.domain), "spec", settings, template=True)
+    for rule in PRESET_RULES:
+        yield from rule(scope)
+    yield from (invalid("spec.selector", fault) for fault in _selector_faults(spec.selector))
+
+
+def migration(spec: VirtualMachineInstanceMigrationSpec, *, trusted: bool) -> Iterator[Cause]:
+    if not spec.vmi_name:
+        yield required("spec.vmiName", "vmiName is missing")
+    if spec.priority is not None and not trusted:
+        message = "Migration priority queue, only virt-controller is allowed to set priority field"
+        yield Cause("FieldValueForbidden", message, "spec.priority")
+
+
+def instancetype(spec: VirtualMachineInstancetypeSpec) -> Iterator[Cause]:
+    """Upstream takes a size of nothing."""
+    if spec.cpu.guest < 1:
+        yield invalid("spec.cpu.guest", f"spec.cpu.guest '{spec.cpu.guest}': must be greater than 0.")
+    most = spec.cpu.max_sockets
+    if most is not None and most < spec.cpu.guest:
+        message = f"spec.cpu.maxSockets '{most}' must not be less than spec.cpu.guest '{spec.cpu.guest}'."
+        yield invalid("spec.cpu.maxSockets", message)
+    yield from _sizes((("spec.memory.guest", spec.memory.guest), ("spec.memory.maxGuest", spec.memory.max_guest)))
+
+
+def _sizes(amounts: Iterable[tuple[str, str | int | float | None]]) -> Iterator[Cause]:
+    for field, value in amounts:
+        size = number(value)
+        if size is not None and size < MIB:
+            yield invalid(field, f"{field} '{value}': must be greater than or equal to 1Mi.")
