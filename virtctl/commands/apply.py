@@ -111,8 +111,12 @@ def _plan(client: Client, found: list[manifests.Manifest]) -> list[Step]:
             )
         seen[key] = manifest.where
         current = _current(client, resource, namespace, manifest.name)
-        steps.append(Step(manifest, resource, namespace, current, _body(manifest.obj, current, resource)))
+        steps.append(_step(manifest, resource, namespace, current))
     return steps
+
+
+def _step(manifest: manifests.Manifest, resource: Resource, namespace: str, current: Json | None) -> Step:
+    return Step(manifest, resource, namespace, current, _body(_applied(manifest.obj, namespace), current, resource))
 
 
 def _resource(resources: Resources, manifest: manifests.Manifest) -> Resource:
@@ -142,18 +146,16 @@ def _current(client: Client, resource: Resource, namespace: str, name: str) -> J
         return None
 
 
-def _body(wanted: Json, current: Json | None, resource: Resource) -> Json:
+def _body(plain: Json, current: Json | None, resource: Resource) -> Json:
     """The object to create, or the patch that updates it; either carries what was applied, for the next time."""
-    plain = _specified(_without_record(wanted))
     record = json.dumps(plain, separators=(",", ":"), sort_keys=True, ensure_ascii=False) + "\n"
     recorded = merge.merged(plain, {"metadata": {"annotations": {LAST_APPLIED: record}}})
     if current is None:
         body: Json = recorded
         return body
     three_way = strategic.three_way if _is_builtin(resource) else merge.three_way
-    before = ((current.get("metadata") or {}).get("annotations") or {}).get(LAST_APPLIED)
-    last = _record(before)
-    if before is not None and last == plain and not three_way(last, plain, current):
+    last = _last_applied(current)
+    if last == plain and not three_way(last, plain, current):
         return {}
     return three_way(last, recorded, current)
 
@@ -163,24 +165,26 @@ def _is_builtin(resource: Resource) -> bool:
     return resource.group in strategic.BUILTIN_GROUPS
 
 
-def _record(text: str | None) -> Json:
+def _last_applied(current: Json) -> Json:
+    """What was applied before, by whichever program; empty when nothing was."""
+    metadata = current.get("metadata") or {}
     try:
-        value = json.loads(text or "{}")
+        value = json.loads((metadata.get("annotations") or {}).get(LAST_APPLIED) or "{}")
     except ValueError:
         value = {}
-    return _specified(value) if isinstance(value, dict) else {}
+    if not isinstance(value, dict) or not isinstance(value.get("metadata"), dict):
+        return {}
+    return _applied(value, str(metadata.get("namespace") or ""))
 
 
-def _without_record(obj: Json) -> Json:
-    plain: Json = merge.merged(obj, {"metadata": {"annotations": {LAST_APPLIED: None}}})
-    if not (obj["metadata"].get("annotations") or {}):
-        plain["metadata"].pop("annotations", None)
-    return plain
-
-
-def _specified(obj: Json) -> Json:
-    """Without the status, which is not the user's to set."""
-    return {name: value for name, value in obj.items() if name != "status"}
+def _applied(obj: Json, namespace: str) -> Json:
+    """A manifest in the form kubectl records it: with namespace and annotations, without the record and the status."""
+    metadata = dict(obj["metadata"])
+    annotations = metadata.get("annotations") or {}
+    metadata["annotations"] = {name: value for name, value in annotations.items() if name != LAST_APPLIED}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {**{name: value for name, value in obj.items() if name != "status"}, "metadata": metadata}
 
 
 def _send(client: Client, step: Step, *, dry_run: bool) -> str:
@@ -195,7 +199,7 @@ def _send(client: Client, step: Step, *, dry_run: bool) -> str:
                 raise error.prefixed(f"{step.manifest.where}: ") from error
         time.sleep(RETRY_SECONDS)
         current = _current(client, step.resource, step.namespace, step.manifest.name)
-        step = step._replace(current=current, body=_body(step.manifest.obj, current, step.resource))
+        step = _step(step.manifest, step.resource, step.namespace, current)
 
 
 def _sent(client: Client, step: Step, *, dry_run: bool) -> str:

@@ -62,7 +62,7 @@ def machine(name: str) -> dict[str, Any]:
 def stored(applied: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     """An object as the server has it after `applied` was applied."""
     record = {"annotations": {RECORD: json.dumps(applied)}}
-    return {**applied, "metadata": {**applied["metadata"], **record, **metadata}}
+    return {**applied, "metadata": {**applied["metadata"], "namespace": "default", **record, **metadata}}
 
 
 def files(tmp_path: Path, *documents: dict[str, Any]) -> str:
@@ -88,7 +88,8 @@ def test_ports_that_others_added_stay(api: FakeApi, virtctl: Run, services: str,
     ports = {each["port"]: each for each in patched["spec"]["ports"]}
     assert ports.keys() == {80, 22, 9}
     assert ports[80] == {"port": 80, "protocol": "TCP", "nodePort": 31000, "targetPort": 8080}
-    assert json.loads(patched["metadata"]["annotations"][RECORD]) == wanted
+    recorded = {**wanted, "metadata": {"name": "web", "namespace": "default", "annotations": {}}}
+    assert json.loads(patched["metadata"]["annotations"][RECORD]) == recorded
 
 
 def test_unchanged_in_spite_of_defaults(api: FakeApi, virtctl: Run, services: str, tmp_path: Path) -> None:
@@ -98,6 +99,16 @@ def test_unchanged_in_spite_of_defaults(api: FakeApi, virtctl: Run, services: st
     api.on("GET", services, (200, current))
     assert virtctl("apply", "-f", files(tmp_path, wanted)).out == "service/web unchanged\n"
     assert "PATCH" not in [seen.method for seen in api.seen]
+
+
+@pytest.mark.parametrize("metadata", [{}, {"annotations": {}}, {"annotations": {}, "namespace": "default"}])
+def test_unchanged_after_any_program_applied_it(
+    api: FakeApi, virtctl: Run, services: str, tmp_path: Path, metadata: dict[str, Any]
+) -> None:
+    wanted = service(port(80))
+    applied = {**wanted, "metadata": {"name": "web", **metadata}}
+    api.on("GET", services, (200, stored(applied)))
+    assert virtctl("apply", "-f", files(tmp_path, wanted)).out == "service/web unchanged\n"
 
 
 def test_unchanged_when_the_server_had_it_in_other_words(

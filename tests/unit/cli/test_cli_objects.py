@@ -150,6 +150,7 @@ def stored(manifest: dict[str, Any]) -> dict[str, Any]:
     """The object as a server has it: applied with kubectl, with defaults and a status."""
     copy: dict[str, Any] = json.loads(json.dumps(manifest))
     copy["metadata"]["annotations"] = {RECORD: json.dumps(manifest), "other": "kept"}
+    copy["metadata"]["namespace"] = "default"
     copy["spec"]["template"]["spec"]["domain"]["machine"] = {"type": "q35"}
     copy["spec"]["template"]["spec"]["volumes"][0]["containerDisk"]["imagePullPolicy"] = "Always"
     return {**copy, "status": {"printableStatus": "Stopped"}}
@@ -161,8 +162,10 @@ def test_apply_creates(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
     sent = api.seen[-1]
     assert sent.path == f"{VM}?fieldManager=kubectl-client-side-apply&fieldValidation=Strict"
     body = sent.json
-    assert json.loads(body["metadata"]["annotations"].pop(RECORD)) == MANIFEST
-    assert body == {**MANIFEST, "metadata": {"name": "vm1", "annotations": {}}}
+    record = body["metadata"]["annotations"].pop(RECORD)
+    assert body == {**MANIFEST, "metadata": {"name": "vm1", "namespace": "default", "annotations": {}}}
+    # To the letter what kubectl records, so that neither finds a change after the other.
+    assert record == json.dumps(body, separators=(",", ":"), sort_keys=True) + "\n"
 
 
 def test_apply_patches_only_what_changed(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
