@@ -220,6 +220,9 @@ class Agent:
             memory.failure, memory.attempts = None, 0
             self._tell(vmi, "Normal", "Created", "VirtualMachineInstance defined.")
             self._tell(vmi, "Normal", "Started", "VirtualMachineInstance started.")
+            for sentence in self.launcher.left_out(vmi):
+                log.info("setting left out uid=%s what=%s", vmi.metadata.uid, sentence)
+                self._tell(vmi, "Warning", status.REDUCED[0], sentence)
         except VirtError as error:
             self._start_failed(vmi, memory, error)
         except asyncio.CancelledError:
@@ -311,7 +314,8 @@ class Agent:
             memory.facts, memory.facts_at = None, 0.0
         record = self.records.get(vmi.metadata.uid)
         leases = record.interfaces if record is not None else {}
-        await self._publish(vmi, status.running(vmi, domain, leases, time.time(), memory.facts))
+        left_out = self.launcher.left_out(vmi)
+        await self._publish(vmi, status.running(vmi, domain, leases, time.time(), memory.facts, left_out))
         return again
 
     async def _ask_guest(self, memory: Memory, domain: Domain) -> None:

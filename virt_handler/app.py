@@ -13,7 +13,8 @@ from functools import partial
 
 from virt_handler import accelerator, network, processes
 from virt_handler.agent import Agent
-from virt_handler.domain import render
+from virt_handler.domain import refuse, render
+from virt_handler.domain.layout import template
 from virt_handler.domains import key_of
 from virt_handler.errors import StateError
 from virt_handler.host import describe
@@ -21,6 +22,7 @@ from virt_handler.images.store import ImageStore
 from virt_handler.launch import Launcher
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
+from virt_handler.model import Guest
 from virt_handler.network import Network
 from virt_handler.node import NodeAgent
 from virt_handler.options import Options
@@ -87,6 +89,7 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
         async with asyncio.TaskGroup() as tasks:
             for name, work in (("libvirt", host.run()), ("informer", informer.run()), ("events", events.run())):
                 tasks.create_task(work, name=f"virt-handler-{name}")
+            tasks.create_task(asyncio.to_thread(template))  # compiled while libvirt is being asked, not for a guest
             verdict = await accelerator.choose(options.accelerator, layout.accelerator, boot_id)
             await host.connected.wait()
             owner = await host.qemu_user()
@@ -106,7 +109,7 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                     records=records,
                     volumes=Volumes(layout, images, Objects(client), partial(tell, "Normal")),
                     network=nets,
-                    render=render,
+                    render=_rendered,
                     host=await describe(host, options.node_name, verdict.accelerator),
                     owner=owner,
                     boot_id=boot_id,
@@ -140,6 +143,12 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                 await agent.stop()
     finally:
         await images.close()
+
+
+def _rendered(guest: Guest) -> str:
+    """The domain of a guest that can start here; raises RenderError before libvirt is bothered."""
+    refuse(guest)
+    return render(guest)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from virt_handler.domain import omissions
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
 from virt_handler.model import DiskSource, Guest, Host, NicSource
@@ -78,6 +79,12 @@ class Launcher:
             network = tasks.create_task(self._connect(vmi, record))
         nics, record = network.result()
         return record, self._render(Guest(vmi, self._host, self._layout.files(uid), disks.result(), nics))
+
+    def left_out(self, vmi: VirtualMachineInstance) -> tuple[str, ...]:
+        """What this host does not have for the guest, a sentence for each setting."""
+        names = [it.name for it in vmi.spec.domain.devices.interfaces] if self._libvirt.session else []
+        nics = {name: NicSource("user") for name in names}
+        return omissions(Guest(vmi, self._host, self._layout.files(vmi.metadata.uid), {}, nics))
 
     async def _connect(self, vmi: VirtualMachineInstance, record: Record) -> tuple[dict[str, NicSource], Record]:
         """The guest's addresses are on record before an image that takes minutes is there."""

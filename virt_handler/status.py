@@ -31,6 +31,7 @@ PAUSED_REASONS = {
 }
 NOT_RUNNING = ("GuestNotRunning", "Guest VM is not reported as running")
 LOCAL_DISKS = ("DisksNotLiveMigratable", "cannot migrate VMI: its disks are local to this node")
+REDUCED = ("ConfigurationReduced", "UnsupportedByNode")  # type and reason of the condition
 MAX_ADDRESSES = 64
 MAX_TEXT = 256
 
@@ -50,14 +51,15 @@ class GuestFacts(NamedTuple):
     nics: tuple[GuestNic, ...] = ()
 
 
-def running(
+def running(  # noqa: PLR0917  what is seen, in the order it is learnt
     vmi: VirtualMachineInstance,
     domain: Domain,
     leases: dict[str, Lease],
     now: float,
     facts: GuestFacts | None = None,
+    left_out: tuple[str, ...] = (),
 ) -> VirtualMachineInstanceStatus:
-    """The status of a guest that QEMU runs. `now`: Unix seconds."""
+    """The status of a guest that QEMU runs. `now`: Unix seconds; `left_out`: settings this node has not."""
     status = _copy(vmi)
     enter_phase(status, "Running", now)
     status.reason = None
@@ -73,6 +75,8 @@ def running(
     _condition(status, now, "Paused", "True" if paused else None, *(paused or ("", "")))
     _condition(status, now, "AgentConnected", "True" if domain.agent_connected else None)
     _condition(status, now, "LiveMigratable", "False", *LOCAL_DISKS)
+    kind, reason = REDUCED
+    _condition(status, now, kind, "True" if left_out else None, reason, "; ".join(left_out))
     _condition(status, now, "Synchronized", None)
     return status
 

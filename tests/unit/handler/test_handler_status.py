@@ -50,6 +50,14 @@ def again(found: Any, state: str = "running", reason: str = "booted", later: flo
     return status.running(seen, DOMAIN._replace(state=state, reason=reason), LEASES, NOW + later)
 
 
+def test_what_the_node_does_not_have_is_a_condition_while_it_lasts() -> None:
+    found = status.running(vmi(), DOMAIN, LEASES, NOW, None, ("one thing", "another"))
+    assert condition(found, "ConfigurationReduced") == ("True", "UnsupportedByNode")
+    assert [item.message for item in found.conditions if item.type == "ConfigurationReduced"] == ["one thing; another"]
+    again = vmi(**status.as_json(found))
+    assert condition(status.running(again, DOMAIN, LEASES, NOW), "ConfigurationReduced") is None
+
+
 def test_a_running_guest_has_everything_in_one_status() -> None:
     found = status.running(vmi(), DOMAIN, LEASES, NOW)
     assert [entry.phase for entry in found.phase_transition_timestamps] == ["Scheduled", "Running"]
