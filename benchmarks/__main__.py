@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks import measure
 from benchmarks.cluster import BIN, IMAGE, Cluster, cluster, machine_manifest
+from benchmarks.domain_xml import domain_cost
 from benchmarks.measure import Amount, Ratio
 from virt_types.codec import encode
 
@@ -190,7 +191,7 @@ def _measured(layout: Path, rounds: int) -> list[Ratio | Amount]:
     with cluster(layout) as here:
         idle = idle_cost(here)
         _apply(here, MACHINE)
-        return [start_and_wait(here, rounds), command_start_up(here, rounds), *idle]
+        return [start_and_wait(here, rounds), command_start_up(here, rounds), *idle, *domain_cost(rounds * 8)]
 
 
 def _layout(scratch: Path) -> Path:
