@@ -81,13 +81,15 @@ def _unexpected(error: Exception) -> str:
 
 
 def _report(error: VirtError, arguments: list[str]) -> int:
+    from virtctl.release import program_name
     from virtctl.text import printable
 
     if "--debug" in arguments or "--debug=true" in arguments:
         import traceback
 
         traceback.print_exception(error)
-    lines = [error.message, error.hint]
+    # Commands in a hint are to be typed as this one was.
+    lines = [error.message, error.hint.replace("virtctl ", f"{program_name(sys.argv[0])} ")]
     try:
         sys.stdout.flush()
         print(printable("\n".join(filter(None, lines))), file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from virtctl import cobra, flags
+from virtctl import cobra, flags, release
 from virtctl.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "virtctl.commands"
 
 COMMANDS = {
-    "apply": "Create virtual machines and other objects from manifests, or bring them up to date.",
+    "apply": "Create objects from manifests, or bring them up to date.",
     "completion": "Print a shell completion script.",
     "console": "Connect to the serial console of a virtual machine instance.",
+    "convert": "Print manifests of early KubeVirt versions as today's.",
     "delete": "Delete objects by name or by manifest.",
     "expose": "Expose a virtual machine as a Kubernetes service.",
     "list": "List virtual machines and their instances.",
     "restart": "Restart virtual machines.",
     "start": "Start virtual machines.",
     "stop": "Stop virtual machines.",
+    "validate": "Check manifests without a server: fields, types, defaults and rules.",
     "version": "Print the client and server version.",
     "vnc": "Open a VNC connection to a virtual machine instance.",
     "vnc screenshot": "Take a screenshot of a virtual machine instance's display.",
@@ -38,15 +40,17 @@ COMMANDS = {
 # What a plugin's group is about, so that `virtctl --help` need not import it.
 GROUP_HELP = {"local": "Run the one-machine cluster: up, down, status, doctor."}
 
+# The order of `virtctl --help`; groups that other packages bring come last.
+SECTIONS = {
+    "Machines": ("list", "start", "stop", "restart", "console", "vnc"),
+    "Objects": ("apply", "delete", "expose"),
+    "This machine": ("local",),
+    "About": ("version", "completion", "options", "help"),
+}
+
 _TYPER: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 _METAVARS = {"integer": "N", "text": "TEXT", "str": "TEXT", "int": "N"}
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-
-def program_name(argv0: str) -> str:
-    """`kubectl virt` when run as `kubectl-virt`, as a kubectl plugin is."""
-    name = argv0.replace("\\", "/").rpartition("/")[2]
-    return f"{name[:-5]} virt" if name.endswith("-virt") and len(name) > 5 else "virtctl"
 
 
 class Command(TyperCommand):
@@ -80,15 +84,19 @@ class Root(TyperGroup):
         return command(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  click's signature
-        rows = [(name, text) for name, text in summaries().items() if " " not in name]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        texts = {name: text for name, text in summaries().items() if " " not in name}
+        listed = [name for names in SECTIONS.values() for name in names]
+        width = max(map(len, texts))
+        for title, names in {**SECTIONS, "Plugins": tuple(name for name in texts if name not in listed)}.items():
+            rows = [(name.ljust(width), texts[name]) for name in names if name in texts]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         program = ctx.find_root().info_name
-        formatter.write(
-            f'\nUse "{program} COMMAND --help" for one command, "{program} options" for the global flags.\n'
-        )
+        formatter.write(f'\nUse "{program} COMMAND --help" for one command,\n')
+        formatter.write(f'    "{program} options" for the global flags, which every command takes.\n')
 
 
 app = typer.Typer(cls=Root, context_settings=_CONTEXT, **_TYPER)
@@ -147,7 +155,7 @@ def summaries() -> dict[str, str]:
 
 def run(arguments: list[str]) -> None:
     """Carry out one command line. Raises VirtError."""
-    program = program_name(sys.argv[0])
+    program = release.program_name(sys.argv[0])
     root: Any = typer.main.get_command(app)
     if arguments[:1] in (["__complete"], ["__completeNoDesc"]):
         from virtctl import complete

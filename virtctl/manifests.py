@@ -8,20 +8,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from virt_types.errors import Cause
+from virt_types.errors import VirtError
 from virtctl.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virt_types.manifest import Document
+    from virt_types.errors import Cause
+    from virt_types.manifest import Document, ManifestError
 
 Json = dict[str, Any]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_BYTES = 16 << 20
 MAX_SHOWN = 10
-OUR_GROUPS = ("kubevirt.io/",)
 
 
 class Manifest(NamedTuple):
@@ -50,12 +50,25 @@ def load(sources: list[str]) -> list[Manifest]:
 
 
 def _of_source(source: str) -> Iterator[Manifest]:
+    for title, read in documents(source):
+        if isinstance(read, VirtError):
+            raise read
+        yield _checked(read, title)
+
+
+def documents(source: str) -> Iterator[tuple[str, Document | ManifestError]]:
+    """The documents of a file, directory or `-`, each with the file's name; for a file that is none, why."""
     from virt_types import manifest
 
     for path in _files(source):
         title = path or "stdin"
-        for document in manifest.load(_read(path), title):
-            yield _checked(document, title)
+        try:
+            found = manifest.load(_read(path), title)
+        except manifest.ManifestError as error:
+            yield title, error
+            continue
+        for document in found:
+            yield title, document
 
 
 def _files(source: str) -> list[str]:
@@ -107,7 +120,9 @@ def _checked(document: Document, title: str) -> Manifest:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}: {obj['kind']}: metadata.name must be a string, not {name!r:.60}")
-    if obj["apiVersion"].startswith(OUR_GROUPS):
+    from virt_types import check
+
+    if check.ours(obj):
         obj = _converted(obj, where)
         _check_ours(obj, document, where)
     return Manifest(obj, where)
@@ -125,17 +140,9 @@ def _converted(obj: Json, where: str) -> Json:
 
 def _check_ours(obj: Json, document: Document, where: str) -> None:
     """Schema and rules, as admission will check them, so that a mistake needs no server to be found."""
-    import copy
+    from virt_types import check
 
-    from virt_types import crds, structural
-
-    schema = next((s for kind, s in _schemas(crds.custom_resource_definitions()) if kind == obj["kind"]), None)
-    if schema is None:
-        return
-    trial = copy.deepcopy(obj)
-    walked = structural.compile_schema(schema)(trial, defaults=True, prune=True)
-    causes = [*walked.causes, *(_unknown(schema, field) for field in walked.unknown)]
-    complaints = [_complaint(cause, document) for cause in causes or _broken_rules(trial)]
+    complaints = [_complaint(cause, document) for cause in check.judge(obj).causes]
     if complaints:
         shown = "; ".join(complaints[:MAX_SHOWN])
         more = f"; and {len(complaints) - MAX_SHOWN} more" if len(complaints) > MAX_SHOWN else ""
@@ -146,16 +153,14 @@ def _check_ours(obj: Json, document: Document, where: str) -> None:
         )
 
 
-def _unknown(schema: Json, field: str) -> Cause:
-    from virt_types.structural.suggest import suggestion
-
-    meant = suggestion(schema, field)
-    return Cause("FieldUnknown", f'unknown field "{field}"' + (f", {meant}" if meant else ""), field)
+def worded(cause: Cause) -> str:
+    """The message, after its field where it does not name it itself."""
+    return cause.message if not cause.field or cause.field in cause.message else f"{cause.field}: {cause.message}"
 
 
 def _complaint(cause: Cause, document: Document) -> str:
     """With the field, its line, and the value there if it is a plain one."""
-    text = cause.message if not cause.field or cause.field in cause.message else f"{cause.field}: {cause.message}"
+    text = worded(cause)
     value = _value(document.obj, cause.field)
     shown = (
         f": {json.dumps(value)[:60]}" if isinstance(value, str | int | float) and json.dumps(value) not in text else ""
@@ -173,28 +178,3 @@ def _value(obj: object, field: str) -> object:
         else:
             return None
     return obj
-
-
-def _schemas(definitions: list[Json]) -> Iterator[tuple[str, Json]]:
-    for definition in definitions:
-        yield definition["spec"]["names"]["kind"], definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-
-
-def _broken_rules(obj: Json) -> list[Cause]:
-    from virt_types import codec, defaults, v1, validation
-
-    if obj["kind"] == "VirtualMachine":
-        vm = codec.from_builtins(obj, v1.VirtualMachine)
-        defaults.default_vm(vm, new_uuid=_placeholder_uuid, new_mac=_placeholder_mac)
-        return list(validation.validate_vm(vm))
-    vmi = codec.from_builtins(obj, v1.VirtualMachineInstance)
-    defaults.default_vmi(vmi, new_uuid=_placeholder_uuid, new_mac=_placeholder_mac, now="2020-01-01T00:00:00Z")
-    return list(validation.validate_vmi(vmi))
-
-
-def _placeholder_uuid() -> str:
-    return "00000000-0000-4000-8000-000000000000"
-
-
-def _placeholder_mac() -> str:
-    return "52:54:00:00:00:01"

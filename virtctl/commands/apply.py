@@ -66,7 +66,7 @@ def command(
         bool, typer.Option("--dry-run", help="Check everything, on the server too; change nothing.")
     ] = False,
 ) -> None:
-    """Create virtual machines and other objects from manifests, or bring them up to date."""
+    """Create objects from manifests, or bring them up to date."""
     found = manifests.load(file)
     client = client_of(ctx)
     steps = _plan(client, found)

@@ -103,6 +103,16 @@ def test_help_of_a_command_documents_every_flag(virtctl: Run, name: str) -> None
     assert command.help.strip().splitlines()[0] == cli.COMMANDS[name]
 
 
+def test_every_command_has_its_section_in_the_help() -> None:
+    sorted_in = [name for names in cli.SECTIONS.values() for name in names]
+    known = [name for name in cli.COMMANDS if " " not in name]
+    assert sorted(sorted_in) == sorted([*known, *cli.GROUP_HELP, "help", "options"])
+
+
+def test_help_fits_a_terminal_of_80_columns(virtctl: Run) -> None:
+    assert max(map(len, virtctl().out.splitlines())) <= 80
+
+
 def test_plugin_speaks_of_kubectl_virt(virtctl: Run) -> None:
     assert "Usage: kubectl virt start" in virtctl("start", "--help", prog="/usr/bin/kubectl-virt").out
     assert "virtctl start" not in virtctl("start", "--help", prog="kubectl-virt").out
