@@ -89,6 +89,9 @@ def check_portforward(vmi: VirtualMachineInstance) -> ApiError | None:
         return bad_request("no network interfaces are present")
     if condition(vmi, "Paused"):
         return _conflict(vmi, "VMI is paused")
+    isolated = next((each for each in vmi.status.conditions if each.type == "NetworkReachable"), None)
+    if isolated is not None and isolated.status == "False":
+        return _conflict(vmi, isolated.message or "VMI can't be reached")
     if not vmi.status.interfaces[0].ip_address:
         return _conflict(vmi, "VMI has no IP address yet")
     return None

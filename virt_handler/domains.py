@@ -52,9 +52,12 @@ REASONS: dict[str, tuple[str, ...]] = {
 
 
 class Nic(NamedTuple):
+    """`kind` is libvirt's: network, bridge, user, …"""
+
     mac: str
     alias: str
     target: str
+    kind: str = "network"
 
 
 class Disk(NamedTuple):
@@ -162,7 +165,9 @@ def _alias(item: ET.Element) -> str:
 
 
 def _nic(item: ET.Element) -> Nic:
-    return Nic(_attribute(item, "mac", "address"), _alias(item), _attribute(item, "target", "dev"))
+    return Nic(
+        _attribute(item, "mac", "address"), _alias(item), _attribute(item, "target", "dev"), item.get("type", "")
+    )
 
 
 def _disk(item: ET.Element) -> Disk:

@@ -30,6 +30,11 @@ PAUSED_REASONS = {
     "user": ("PausedByUser", "VMI was paused by user"),
 }
 NOT_RUNNING = ("GuestNotRunning", "Guest VM is not reported as running")
+USER_MODE = (
+    "UserModeNetwork",
+    "the guest is connected in user mode (qemu:///session): it reaches out, but no Service and no port-forward reaches "
+    "it; run the cluster as root to give guests a network",
+)
 LOCAL_DISKS = ("DisksNotLiveMigratable", "cannot migrate VMI: its disks are local to this node")
 REDUCED = ("ConfigurationReduced", "UnsupportedByNode")  # type and reason of the condition
 MAX_ADDRESSES = 64
@@ -75,6 +80,8 @@ def running(  # noqa: PLR0917  what is seen, in the order it is learnt
     _condition(status, now, "Paused", "True" if paused else None, *(paused or ("", "")))
     _condition(status, now, "AgentConnected", "True" if domain.agent_connected else None)
     _condition(status, now, "LiveMigratable", "False", *LOCAL_DISKS)
+    unreachable = bool(domain.nics) and all(nic.kind == "user" for nic in domain.nics)
+    _condition(status, now, "NetworkReachable", "False" if unreachable else None, *(USER_MODE if unreachable else ()))
     kind, reason = REDUCED
     _condition(status, now, kind, "True" if left_out else None, reason, "; ".join(left_out))
     _condition(status, now, "Synchronized", None)
@@ -89,7 +96,7 @@ def ended(vmi: VirtualMachineInstance, end: End) -> VirtualMachineInstanceStatus
         status.reason = end.reason or None
         reason, message = NOT_RUNNING
         _condition(status, end.at, "Ready", "False", reason, f"{message}: {end.message}" if end.message else message)
-    for gone in ("Paused", "AgentConnected"):
+    for gone in ("Paused", "AgentConnected", "NetworkReachable"):
         _condition(status, end.at, gone, None)
     return status
 
@@ -157,12 +164,14 @@ def _interfaces(
     vmi: VirtualMachineInstance, domain: Domain, leases: dict[str, Lease], facts: GuestFacts | None
 ) -> list[VirtualMachineInstanceNetworkInterface]:
     seen = {nic.mac: nic for nic in facts.nics} if facts is not None else {}
+    isolated = {nic.mac for nic in domain.nics if nic.kind == "user"}
     result = []
     for spec in vmi.spec.domain.devices.interfaces:
         mac = _mac_of(spec.name, domain, leases)
         told = seen.get(mac)
         addresses = [leases[spec.name].ip] if spec.name in leases and leases[spec.name].ip else []
-        addresses += [address for address in (told.addresses if told else ()) if address not in addresses]
+        if mac not in isolated:  # every guest in user mode calls itself 10.0.2.15: nothing answers there
+            addresses += [address for address in (told.addresses if told else ()) if address not in addresses]
         result.append(
             VirtualMachineInstanceNetworkInterface(
                 name=spec.name,

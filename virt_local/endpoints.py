@@ -70,6 +70,7 @@ class _Address(Base, kw_only=True):
 class _Condition(Base, kw_only=True):
     type: str = ""
     status: str = ""
+    message: str = ""
 
 
 class _GuestStatus(Base, kw_only=True):
@@ -97,6 +98,12 @@ class Guest(Base, kw_only=True):
         unready = any(each.type == "Ready" and each.status != "True" for each in self.status.conditions)
         return self.status.phase == "Running" and not unready and not self.metadata.deletion_timestamp
 
+    @property
+    def unreachable(self) -> str:
+        """Why no address leads to it, in the node agent's words; "" when one does or may come."""
+        found = (each.message for each in self.status.conditions if each.type == "NetworkReachable")
+        return next((text for text in found if self.status.phase == "Running"), "")
+
 
 class Listen(NamedTuple):
     address: str
@@ -105,17 +112,17 @@ class Listen(NamedTuple):
 
 
 def selected(service: Service, guests: Iterable[Guest]) -> list[Guest]:
-    """The guests behind a Service that have an address, oldest name first; a Service without selector has none."""
+    """The guests behind a Service that have an address, oldest name first."""
+    return [guest for guest in meant(service, guests) if guest.address and guest.status.phase == "Running"]
+
+
+def meant(service: Service, guests: Iterable[Guest]) -> list[Guest]:
+    """The guests a Service selects, however they are, by name; a Service without selector means none."""
     wanted = service.spec.selector.items()
-    if not wanted:
-        return []
     found = [
         guest
         for guest in guests
-        if guest.metadata.namespace == service.metadata.namespace
-        and guest.address
-        and guest.status.phase == "Running"
-        and wanted <= guest.metadata.labels.items()
+        if wanted and guest.metadata.namespace == service.metadata.namespace and wanted <= guest.metadata.labels.items()
     ]
     return sorted(found, key=lambda guest: guest.metadata.name)
 

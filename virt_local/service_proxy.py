@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable, Mapping
 
 from virt_kube.api import ApiError, Json, KubeClient, NotFound, Resource
+from virt_kube.events import EventRecorder
 from virt_kube.informer import Informer
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES
-from virt_local.endpoints import Guest, Listen, Service, plan, subsets
+from virt_local.endpoints import Guest, Listen, Service, meant, plan, subsets
 from virt_local.forward import Backend, Forward, TcpForward, UdpForward
 from virt_types import codec
 
@@ -28,10 +29,12 @@ RETRY = 5.0
 
 
 class ServiceProxy:
-    """Keeps listeners and Endpoints true to what the API says, until cancelled."""
+    """Keeps listeners and Endpoints true to what the API says, until cancelled; Services hear what they can't have."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
+        self._events = EventRecorder(client, "virt-local")
+        self._told: set[tuple[str, str]] = set()  # uids of Service and guest
         self._services = Informer(client, SERVICES, lambda data: codec.decode(data, Service))
         self._guests = Informer(client, VIRTUAL_MACHINE_INSTANCES, lambda data: codec.decode(data, Guest))
         self._changed = asyncio.Event()
@@ -45,6 +48,7 @@ class ServiceProxy:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._services.run())
             tasks.create_task(self._guests.run())
+            tasks.create_task(self._events.run())
             await self._services.synced.wait()
             await self._guests.synced.wait()
             ready()
@@ -58,6 +62,7 @@ class ServiceProxy:
             self._changed.clear()
             settled = await self._listen(plan(self._services.list(), self._guests.list()))
             settled &= await self._publish()
+            self._explain()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), None if settled else RETRY)
             await asyncio.sleep(SETTLE)
@@ -91,6 +96,18 @@ class ServiceProxy:
         self._forwards[listen] = forward
         log.info("service address open address=%s port=%d/%s backends=%d", *listen, len(backends))
         return True
+
+    def _explain(self) -> None:
+        """Tell a Service once of each running guest that it selects and can't lead to."""
+        guests, found = self._guests.list(), set[tuple[str, str]]()
+        for service in self._services.list():
+            for guest in meant(service, guests):
+                if guest.unreachable:
+                    found.add(pair := (service.metadata.uid, guest.metadata.uid))
+                    if pair not in self._told:
+                        text = f"no way to {guest.metadata.name}: {guest.unreachable}"
+                        self._events.event(service, "Warning", "GuestUnreachable", text)
+        self._told = found
 
     async def _publish(self) -> bool:
         """Write the Endpoints that differ from what was written last; whether all of it worked."""

@@ -198,6 +198,9 @@ async def test_refusals_are_statuses(  # noqa: PLR0917  pytest passes them by na
     assert status["message"].startswith(message)
 
 
+ISOLATED = {"type": "NetworkReachable", "status": "False", "message": "the guest is connected in user mode"}
+
+
 @pytest.mark.parametrize(
     ("path", "vmi", "code", "message"),
     [
@@ -217,6 +220,7 @@ async def test_refusals_are_statuses(  # noqa: PLR0917  pytest passes them by na
         ),
         ("portforward/22", {"phase": "Pending"}, 400, "no network interfaces are present"),
         ("portforward/22", {"interfaces": [{"name": "default"}]}, 409, "VMI has no IP address yet"),
+        ("portforward/22", {"interfaces": [{"name": "default"}], "conditions": [ISOLATED]}, 409, "in user mode"),
         ("portforward/70000", {"interfaces": [{"ipAddress": "127.0.0.1"}]}, 400, 'invalid port "70000"'),
         ("portforward/x", {"interfaces": [{"ipAddress": "127.0.0.1"}]}, 400, 'invalid port "x"'),
         ("portforward/22/icmp", {"interfaces": [{"ipAddress": "127.0.0.1"}]}, 400, 'unsupported protocol "icmp"'),

@@ -66,7 +66,7 @@ DOMAIN_XML = """<domain type='qemu'><name>default_vm</name><uuid>u-1</uuid><meta
 <kubevirt xmlns='http://kubevirt.io'><uid>{uid}</uid></kubevirt></metadata>
 <os><type machine='pc-q35-7.2'>hvm</type></os>
 <devices><disk><target dev='vda'/><alias name='ua-root'/></disk>
-<interface><mac address='52:54:00:00:00:01'/><target dev='vnet0'/><alias name='ua-default'/></interface>
+<interface type='network'><mac address='52:54:00:00:00:01'/><target dev='vnet0'/><alias name='ua-default'/></interface>
 <channel><target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></channel></devices></domain>"""
 
 

@@ -9,7 +9,7 @@ from virt_handler.domains import Disk, Domain, Nic
 from virt_handler.records import End, Lease
 from virt_kube.patch import diff
 from virt_types.codec import from_builtins
-from virt_types.v1 import VirtualMachineInstance
+from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceGuestOSInfo
 
 NOW = 1_800_000_000.0
 DOMAIN = Domain(
@@ -158,3 +158,19 @@ def test_a_guest_may_say_anything_and_little_of_it_is_kept() -> None:
     assert found.interfaces[0].ip_addresses == ["192.168.140.10", "fe80::1"]
     assert (found.interfaces[0].interface_name, found.interfaces[0].info_source) == ("eth0", "domain, guest-agent")
     assert condition(found, "AgentConnected") == ("True", None)
+
+
+def test_a_guest_in_user_mode_is_told_to_be_out_of_reach() -> None:
+    nic = Nic("52:54:00:00:00:01", "default", "", "user")
+    told = status.GuestFacts(from_builtins({}, VirtualMachineInstanceGuestOSInfo), (guest_nic("10.0.2.15"),))
+    leases = {"default": Lease(nic.mac)}
+    found = status.running(vmi(), DOMAIN._replace(nics=(nic,)), leases, NOW, told)
+    assert condition(found, "NetworkReachable") == ("False", "UserModeNetwork")
+    # The address the guest knows itself by leads nowhere, or to somebody else.
+    assert found.interfaces[0].ip_address is None
+    reachable = status.running(vmi(**status.as_json(found)), DOMAIN, LEASES, NOW)
+    assert condition(reachable, "NetworkReachable") is None
+
+
+def guest_nic(address: str) -> status.GuestNic:
+    return status.GuestNic("eth0", "52:54:00:00:00:01", (address,))

@@ -12,7 +12,7 @@ import pytest
 from support.fake_kube import FakeKube
 
 from virt_kube.api import Json
-from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES
+from virt_kube.resources import EVENTS, VIRTUAL_MACHINE_INSTANCES
 from virt_local.service_proxy import ENDPOINTS, SERVICES, ServiceProxy
 
 ADDRESS = "127.96.200.7"
@@ -49,6 +49,9 @@ class World:
     def addresses(self) -> list[str]:
         subsets = (self.endpoints() or {}).get("subsets") or []
         return [address["ip"] for subset in subsets for address in subset["addresses"]]
+
+    def events(self) -> list[Json]:
+        return self.kube.objects(EVENTS.plural)
 
     def endpoints(self) -> Json | None:
         return self.kube.find(ENDPOINTS, "default", "web")
@@ -218,3 +221,19 @@ async def test_datagrams_go_and_come_back(world: World) -> None:
                 except (ConnectionRefusedError, TimeoutError):
                     await asyncio.sleep(0.02)
     server.close()
+
+
+async def test_a_service_is_told_once_of_a_guest_that_nothing_reaches(world: World) -> None:
+    await world.service(free_port(), 80)
+    meta = {"name": "a", "namespace": "default", "labels": {"app": "web"}}
+    isolated = {"type": "NetworkReachable", "status": "False", "message": "it is connected in user mode"}
+    body = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": meta, "spec": {}}
+    status = {"phase": "Running", "interfaces": [{"mac": "52:54:00:00:00:01"}], "conditions": [isolated]}
+    await world.kube.create(VIRTUAL_MACHINE_INSTANCES, "default", body | {"status": status})
+    await until(world.events)
+    await world.guest(name="b")
+    await until(world.addresses)
+    [event] = world.events()
+    assert (event["reason"], event["involvedObject"]["name"]) == ("GuestUnreachable", "web")
+    assert event["message"] == "no way to a: it is connected in user mode"
+    assert event.get("count", 1) == 1
