@@ -43,7 +43,7 @@ GROUP_HELP = {"local": "Run the one-machine cluster: up, down, status, doctor."}
 # The order of `virtctl --help`; groups that other packages bring come last.
 SECTIONS = {
     "Machines": ("list", "start", "stop", "restart", "console", "vnc"),
-    "Objects": ("apply", "delete", "expose"),
+    "Objects": ("apply", "validate", "convert", "delete", "expose"),
     "This machine": ("local",),
     "About": ("version", "completion", "options", "help"),
 }
