@@ -120,6 +120,10 @@ class Demo:
             for line in log.read_text(errors="replace").splitlines()[-LOG_LINES:]:
                 self.shell.bad(f"  {line}")
         self.shell.bad(f"Everything else is in {self.work}. `virtctl local doctor` checks this machine.")
+        if not (self.state / "kubeconfig").exists():
+            return
+        with contextlib.suppress(DemoError):
+            self.shell.run(self.virtctl, "delete", "vm", MACHINE, "--ignore-not-found", "--timeout", "30s")
         with contextlib.suppress(DemoError):
             self.shell.run(self.virtctl, "local", "down", "--guests", "stop", *self._places)
 
@@ -131,7 +135,8 @@ class Demo:
             f"  curl http://127.0.0.1:{port}/\n"
             "  kubectl get vms,vmis               # where kubectl is installed\n"
             "and when you have seen enough:\n"
-            f"  virtctl local down --guests stop {' '.join(self._places)} && rm -r {self.work}"
+            f"  virtctl delete vm {MACHINE}\n"
+            f"  virtctl local down {' '.join(self._places)} && rm -r {self.work}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ import yaml
 from virt_types import legacy
 
 ROOT = Path(__file__).parents[2]
+# Guests are domains of the machine's libvirt, called NAMESPACE_NAME: those of another cluster must not be met.
+NAMESPACE = f"e2e-{os.getpid()}"
 EXAMPLES = ROOT / "examples"
 VIRTCTL = str(Path(sys.executable).parent / "virtctl")
 _T = TypeVar("_T")
@@ -40,7 +43,7 @@ class Cluster:
     def __init__(self, work: Path) -> None:
         self.work = work
         self.places = ("--state-dir", str(work / "state"), "--run-dir", str(work / "run"))
-        self.kubeconfig = work / "state" / "kubeconfig"
+        self.kubeconfig = work / "kubeconfig"
         self.environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "COLUMNS": "200"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -73,6 +76,10 @@ class Cluster:
     def up(self) -> None:
         mirror = f"docker.io=oci:{self.work / 'images'}"
         self.virtctl("local", "up", *self.places, "--registry-mirror", mirror)
+        if not self.kubeconfig.exists():
+            shutil.copyfile(self.work / "state" / "kubeconfig", self.kubeconfig)
+            self.kubectl("create", "namespace", NAMESPACE)
+            self.kubectl("config", "set-context", "--current", f"--namespace={NAMESPACE}")
 
     def down(self) -> None:
         self.virtctl("local", "down", "--guests", "stop", *self.places, ok=False)
@@ -106,6 +113,8 @@ class Cluster:
         """The documents' vm-cirros under another name, with `spec` changed; as JSON of today's API."""
         vm, _ = legacy.convert(yaml.safe_load((EXAMPLES / "vm-cirros.yaml").read_text()))
         vm["metadata"]["name"] = name
+        # The document's 64M is just enough, which the demo proves; here many guests boot on a busy machine.
+        vm["spec"]["template"]["spec"]["domain"]["resources"]["requests"]["memory"] = "96M"
         vm["spec"].update(spec)
         if "runStrategy" in spec:
             del vm["spec"]["running"]

@@ -111,7 +111,7 @@ def test_an_image_that_cannot_be_used_is_told_on_the_machine(
     cluster.virtctl("apply", "-f", "-", stdin=json.dumps(machine))
 
     def told() -> str:
-        described = cluster.kubectl("describe", "vm,vmi", vm).stdout
+        described = "".join(cluster.kubectl("describe", kind, vm, ok=False).stdout for kind in ("vm", "vmi"))
         return described if all(re.search(word, described.split("Status:")[-1]) for word in words) else ""
 
     shown = eventually(told, within=60, what=f"{words} in describe")

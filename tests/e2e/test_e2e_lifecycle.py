@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.e2e_cluster import EXAMPLES, Cluster, eventually
+from tests.e2e.e2e_cluster import EXAMPLES, NAMESPACE, Cluster, eventually
 
 pytestmark = [pytest.mark.guest, pytest.mark.libvirt, pytest.mark.kubectl]
 
 
-def qemu_pids(name: str, namespace: str = "default") -> list[int]:
+def qemu_pids(name: str) -> list[int]:
     """Processes of the guest's domain."""
-    wanted = f"guest={namespace}_{name},".encode()
+    wanted = f"guest={NAMESPACE}_{name},".encode()
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -58,7 +58,7 @@ def test_document_walk(cluster: Cluster) -> None:
         if created.returncode:  # its apiVersion is older than this API server serves: virtctl converts it
             assert "no matches for kind" in created.stderr, created.stderr
             cluster.virtctl("apply", "-f", str(EXAMPLES / "vm-cirros.yaml"))
-        assert cluster.kubectl("get", "vmis").stderr == "No resources found in default namespace.\n"
+        assert cluster.kubectl("get", "vmis").stderr == f"No resources found in {NAMESPACE} namespace.\n"
         header, row = cluster.kubectl("get", "vm").stdout.splitlines()
         assert header.split() == ["NAME", "AGE", "STATUS", "READY"]
         assert row.split()[0] == name
@@ -103,10 +103,10 @@ def test_deleting_the_instance_restarts_it_with_the_same_identity(cluster: Clust
 def test_a_changed_template_is_picked_up_at_the_next_start(cluster: Cluster, vm: str) -> None:
     cluster.kubectl("apply", "-f", "-", stdin=cluster.machine(vm, running=True))
     cluster.wait_printable(vm, "Running")
-    path = '[{"op":"replace","path":"/spec/template/spec/domain/resources/requests/memory","value":"96M"}]'
+    path = '[{"op":"replace","path":"/spec/template/spec/domain/resources/requests/memory","value":"112M"}]'
     cluster.kubectl("patch", "vm", vm, "--type", "json", "-p", path)
     cluster.virtctl("restart", vm, "--wait", "--timeout", "60s")
-    assert cluster.get("vmi", vm)["spec"]["domain"]["resources"]["requests"]["memory"] == "96M"
+    assert cluster.get("vmi", vm)["spec"]["domain"]["resources"]["requests"]["memory"] == "112M"
 
 
 def test_orphaned_instance_keeps_running_and_is_adopted(cluster: Cluster, vm: str) -> None:
@@ -196,7 +196,7 @@ def test_panicked_guest_fails_as_crashed(cluster: Cluster, vm: str) -> None:
     template = json.loads(crash)["spec"]["template"]["spec"]
     template["domain"]["devices"]["panicDevices"] = [{"model": "isa"}]
     cluster.virtctl("apply", "-f", "-", stdin=lone_instance(vm, template))
-    cluster.wait_phase(vm, "Failed", within=60)
+    cluster.wait_phase(vm, "Failed", within=150)
     assert re.search(r"Stopped .*crashed", cluster.kubectl("describe", "vmi", vm).stdout)
 
 
@@ -207,7 +207,7 @@ def test_deleted_instance_gets_its_grace_period(cluster: Cluster, vm: str) -> No
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(machine))
     cluster.wait_printable(vm, "Running")
     log = next(cluster.work.glob(f"state/node/vmis/{uid(cluster, vm)}/*.log"))
-    eventually(lambda: "login:" in log.read_text(errors="replace"), within=60, what="the guest up")
+    eventually(lambda: "login:" in log.read_text(errors="replace"), within=150, what="the guest up")
     with log.open(errors="replace") as still_readable_when_removed:
         cluster.virtctl("stop", vm, "--wait", "--timeout", "25s")
         assert "Requesting system poweroff" in still_readable_when_removed.read()
