@@ -26,6 +26,8 @@ from virt_handler.options import AcceleratorChoice
 log = logging.getLogger("virt_handler.accelerator")
 
 KVM = Path("/dev/kvm")
+# As udev would have left it.
+OPEN_KVM = f"chgrp kvm {KVM} && chmod 660 {KVM}"
 DEADLINES: dict[Accelerator, float] = {"kvm": 3.0, "qemu": 20.0}
 QEMU_NAMES: dict[Accelerator, str] = {"kvm": "kvm", "qemu": "tcg"}
 # A boot sector: `mov al, 0x2a; out 0xf4, al; hlt; jmp $-1`. isa-debug-exit ends QEMU with (0x2a << 1) | 1.
@@ -98,7 +100,7 @@ def kvm_absence(device: Path = KVM) -> str:
 
 
 def kvm_trap(owner: tuple[int, int] | None, device: Path = KVM) -> str:
-    """Why every start would take a minute, with the way out; "" when it would not.
+    """Why every start would take a minute (`OPEN_KVM` is the way out); "" when it would not.
 
     libvirt probes QEMU anew at each step of a start while /dev/kvm is there but closed to QEMU's user (`owner`).
     """
@@ -115,7 +117,7 @@ def kvm_trap(owner: tuple[int, int] | None, device: Path = KVM) -> str:
     mode = found.st_mode
     if mode & 0o006 == 0o006 or (mode & 0o060 == 0o060 and found.st_gid in groups):
         return ""
-    return f"{device} is closed to QEMU's user {owner[0]}; open it: chgrp kvm {device} && chmod 660 {device}"
+    return f"{device} is closed to QEMU's user {owner[0]}"
 
 
 async def try_boot(accelerator: Accelerator) -> Trial:

@@ -94,7 +94,7 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
             await host.connected.wait()
             owner = await host.qemu_user()
             if trap := await asyncio.to_thread(accelerator.kvm_trap, owner):
-                log.warning("slow starts ahead: %s", trap)
+                log.warning("slow starts ahead why=%s way_out=%s", trap, accelerator.OPEN_KVM)
             nets = Network(host, options.network, options.bridge, partial(tell, "Warning"), records.macs)
             agent = Agent(
                 client=client,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from virt_local.host import find_program, libvirt_answers
+from virt_local.host import find_program, kvm_trap, libvirt_answers
 from virt_local.settings import Settings
 
 Verdict = Literal["ok", "note", "missing"]
@@ -153,13 +153,16 @@ def _libvirt() -> Iterator[Finding]:
 
 
 def _accelerator(settings: Settings) -> Iterator[Finding]:
+    if trap := kvm_trap():
+        yield Finding("/dev/kvm", "note", f"{trap.problem}: every start of a guest takes a minute", fix=trap.fix)
     measured = settings.places.state / "node" / "accelerator.json"
     try:
-        verdict = json.loads(measured.read_text())
-    except (OSError, ValueError):
-        verdict = None
-    if isinstance(verdict, dict) and verdict:
-        yield Finding("accelerator", "ok", ", ".join(f"{key} {value}" for key, value in verdict.items()))
+        verdict = json.loads(measured.read_text())["verdict"]
+        text = f"{verdict['accelerator']}: {verdict['why']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        text = ""
+    if text:
+        yield Finding("accelerator", "ok", text)
     elif not KVM.exists():
         yield Finding("accelerator", "note", "no /dev/kvm: guests are emulated (TCG), correct but slow")
     elif not os.access(KVM, os.R_OK | os.W_OK):

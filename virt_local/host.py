@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from virt_local.errors import HostError
 
 SOCKETS = (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock"))
 DAEMONS = ("virtlogd", "libvirtd")
+QEMU_ACCOUNTS = ("libvirt-qemu", "qemu")
 START_TIMEOUT = 15.0
 
 
@@ -42,6 +46,30 @@ def ensure_libvirt(say: Callable[[str], None]) -> None:
             _start(name)
         say("Started virtlogd and libvirtd, as no libvirt daemon answered.")
     _await_libvirt()
+
+
+class Trap(NamedTuple):
+    """Something that makes guests slow, and the command that mends it."""
+
+    problem: str
+    fix: str
+
+
+def kvm_trap() -> Trap | None:
+    """Whether every start of a guest would take a minute because of how /dev/kvm is closed.
+
+    QEMU's user is known by its usual name: to ask libvirt would be the first of those minutes.
+    """
+    from virt_handler import accelerator
+
+    if os.geteuid() != 0:
+        return None  # a session's QEMU has the rights of libvirt itself, and libvirt is not confused
+    for name in QEMU_ACCOUNTS:
+        with contextlib.suppress(KeyError):
+            account = pwd.getpwnam(name)
+            problem = accelerator.kvm_trap((account.pw_uid, account.pw_gid))
+            return Trap(problem, accelerator.OPEN_KVM) if problem else None
+    return None
 
 
 def _await_libvirt() -> None:

@@ -51,6 +51,8 @@ def up(settings: Settings, *, say: Say, foreground: bool, timeout: float) -> Pro
             settings = msgspec.structs.replace(settings, port=_choose_port(settings, say), any_port=not settings.port)
         if "node" in missing:
             host.ensure_libvirt(say)
+            if trap := host.kvm_trap():
+                say(f"Every start of a guest will take a minute, as {trap.problem}. This mends it: {trap.fix}")
         process = _this_process(settings) if foreground else _spawn(settings)
         register.put(process)
     if foreground:
