@@ -6,6 +6,7 @@ included: their manifests are for a cluster.
 
 from __future__ import annotations
 
+import datetime
 import re
 import secrets
 import uuid
@@ -38,6 +39,13 @@ RULES: dict[str, Callable[[Any], list[Cause]]] = {
     "DataVolume": validation.validate_data_volume,
     "DataSource": validation.validate_data_source,
 }
+# Of our groups, but not of what is typed here: a cluster's server knows them.
+ELSEWHERE = frozenset(
+    (
+        "CDI", "CDIConfig", "DataImportCron", "KubeVirt", "ObjectTransfer", "OpenstackVolumePopulator",
+        "OvirtVolumePopulator", "StorageProfile", "VolumeCloneSource", "VolumeImportSource", "VolumeUploadSource",
+    )
+)  # fmt: skip
 # Fields that documents show where no version ever had them -> what to do instead.
 MISPLACED = (
     (
@@ -62,6 +70,11 @@ class Verdict(NamedTuple):
         return self.stored is not None
 
 
+def ours(obj: Json) -> bool:
+    """Whether `judge` is the one to ask; a kind that nobody knows, in a group of ours, counts as a mistake."""
+    return str(obj.get("apiVersion")).partition("/")[0] in GROUPS and obj.get("kind") not in ELSEWHERE
+
+
 def known_kind(obj: Json) -> Kind | None:
     """The kind of an object of today's API, None when it is nobody's of ours."""
     api_version, name = obj.get("apiVersion"), obj.get("kind")
@@ -79,8 +92,16 @@ def random_mac() -> str:
     return "52:54:00:" + secrets.token_bytes(3).hex(":")
 
 
+def utc_now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def judge(
-    manifest: Json, *, new_uuid: Callable[[], str] = random_uuid, new_mac: Callable[[], str] = random_mac
+    manifest: Json,
+    *,
+    new_uuid: Callable[[], str] = random_uuid,
+    new_mac: Callable[[], str] = random_mac,
+    now: Callable[[], str] = utc_now,
 ) -> Verdict:
     """Conversion of old spellings, schema, defaults and rules, in that order; `manifest` stays as it is.
 
@@ -100,15 +121,21 @@ def judge(
     if kind.kind == "VirtualMachine":
         default_vm(typed, new_uuid=new_uuid, new_mac=new_mac)  # type: ignore[arg-type]
     elif kind.kind == "VirtualMachineInstance":
-        default_vmi(typed, new_uuid=new_uuid, new_mac=new_mac)  # type: ignore[arg-type]
+        default_vmi(typed, new_uuid=new_uuid, new_mac=new_mac, now=now())  # type: ignore[arg-type]
     causes = RULES[kind.kind](typed)
     if causes:
         return Verdict(kind.kind, None, causes, notes)
-    stored = obj | {"metadata": obj.get("metadata") or {}} | {"spec": to_builtins(typed)["spec"]}
-    annotations = typed.metadata.annotations  # type: ignore[attr-defined]
-    if annotations:
-        stored["metadata"] = stored["metadata"] | {"annotations": annotations}
-    return Verdict(kind.kind, stored, [], notes)
+    return Verdict(kind.kind, _stored(obj, to_builtins(typed), kind), [], notes)
+
+
+def _stored(obj: Json, typed: Json, kind: Kind) -> Json:
+    """What came, with what defaulting may have touched."""
+    metadata = {key: typed["metadata"][key] for key in ("annotations", "finalizers") if key in typed["metadata"]}
+    stored = obj | {"metadata": (obj.get("metadata") or {}) | metadata, "spec": typed["spec"]}
+    stored.pop("status", None)  # no client writes it
+    if kind.kind == "VirtualMachineInstance":
+        stored["status"] = typed["status"]
+    return stored
 
 
 def _unknown_kind(obj: Json) -> Cause:
