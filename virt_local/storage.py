@@ -74,9 +74,14 @@ class _DataVolumeName(Base, kw_only=True):
     name: str = ""
 
 
+class _Ephemeral(Base, kw_only=True):
+    persistent_volume_claim: _ClaimName | None = None
+
+
 class _Volume(Base, kw_only=True):
     persistent_volume_claim: _ClaimName | None = None
     data_volume: _DataVolumeName | None = None
+    ephemeral: _Ephemeral | None = None
 
 
 class _UserSpec(Base, kw_only=True):
@@ -105,6 +110,8 @@ def claims_of(user: User) -> list[str]:
         volume.persistent_volume_claim.claim_name for volume in user.spec.volumes if volume.persistent_volume_claim
     ]
     names += [volume.data_volume.name for volume in user.spec.volumes if volume.data_volume]
+    below = [volume.ephemeral.persistent_volume_claim for volume in user.spec.volumes if volume.ephemeral]
+    names += [claim.claim_name for claim in below if claim]
     return [f"{user.metadata.namespace}/{name}" for name in names]
 
 

@@ -9,7 +9,13 @@ from msgspec.structs import replace
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types import labels
 from virt_types.meta import ObjectMeta, OwnerReference
-from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceStatus
+from virt_types.v1 import (
+    Input,
+    VirtualMachine,
+    VirtualMachineInstance,
+    VirtualMachineInstanceSpec,
+    VirtualMachineInstanceStatus,
+)
 
 LEGACY_FIRMWARE_NAMESPACE = UUID("6a1a24a1-4061-4607-8bf4-a3963d0c5895")
 
@@ -17,7 +23,9 @@ LEGACY_FIRMWARE_NAMESPACE = UUID("6a1a24a1-4061-4607-8bf4-a3963d0c5895")
 def build_instance(vm: VirtualMachine, *, paused: bool) -> VirtualMachineInstance:
     """A new VMI; shares parts of the VM's spec, so it is to be encoded, not changed (but for its own status)."""
     template = vm.spec.template
-    spec = replace(template.spec, start_strategy="Paused") if paused else template.spec
+    spec = _with_input(template.spec)
+    if paused:
+        spec = replace(spec, start_strategy="Paused")
     return VirtualMachineInstance(
         api_version=VIRTUAL_MACHINE_INSTANCES.api_version,
         kind=VIRTUAL_MACHINE_INSTANCES.kind,
@@ -32,6 +40,15 @@ def build_instance(vm: VirtualMachine, *, paused: bool) -> VirtualMachineInstanc
         spec=spec,
         status=VirtualMachineInstanceStatus(),
     )
+
+
+def _with_input(spec: VirtualMachineInstanceSpec) -> VirtualMachineInstanceSpec:
+    """`autoattachInputDevice` is a VM's wish: its instance gets the device, unless the template has one."""
+    devices = spec.domain.devices
+    if not devices.autoattach_input_device or devices.inputs:
+        return spec
+    devices = replace(devices, inputs=[Input(name="default-0")])
+    return replace(spec, domain=replace(spec.domain, devices=devices))
 
 
 def owner_reference(vm: VirtualMachine) -> OwnerReference:

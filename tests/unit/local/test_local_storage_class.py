@@ -89,10 +89,19 @@ async def test_claims_of_other_classes_are_left_alone(kube: FakeKube, tmp_path: 
     assert not (tmp_path / "volumes/default/other").exists()
 
 
-async def test_a_claim_in_use_waits_for_its_guest(kube: FakeKube, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "volume",
+    [
+        {"persistentVolumeClaim": {"claimName": "data"}},
+        {"dataVolume": {"name": "data"}},
+        {"ephemeral": {"persistentVolumeClaim": {"claimName": "data"}}},
+    ],
+    ids=lambda volume: next(iter(volume)),
+)
+async def test_a_claim_in_use_waits_for_its_guest(kube: FakeKube, tmp_path: Path, volume: Json) -> None:
     await claim(kube)
     await until(lambda: phase(kube) == "Bound")
-    volumes = [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]
+    volumes = [{"name": "d", **volume}]
     vmi = {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachineInstance",
