@@ -131,7 +131,7 @@ def canonical(found: Found) -> Line:
     given = {name: value for name, value in parsed.values.items() if name in own}
     if not hasattr(found.command, "list_commands"):
         _check_words(found, parsed.words)
-        _check_required(found.command, given)
+        _check_required(found, given)
     arguments = [word for option in options(found.command) for word in _spell(option, given)]
     globals_given = {name: value for name, value in parsed.values.items() if name not in own}
     return Line([*arguments, "--", *parsed.words], globals_given, help=False)
@@ -156,7 +156,7 @@ def _check_words(found: Found, words: list[str]) -> None:
     count = len(words)
     if count >= least and (most is None or count <= most):
         return
-    usage = f'See "{" ".join([found.program, *found.names])} --help" for usage.'
+    usage = _usage(found)
     if most is None:
         raise UsageError(f"requires at least {least} arg(s), only received {count}", hint=usage)
     if most == 0:
@@ -166,8 +166,16 @@ def _check_words(found: Found, words: list[str]) -> None:
     raise UsageError(f"accepts {wanted} arg(s), received {count}", hint=usage)
 
 
-def _check_required(command: Any, given: dict[str, str | list[str]]) -> None:
-    long_names = {next(n for n in p.opts if n.startswith("--"))[2:] for p in options(command) if p.required}
+def _usage(found: Found) -> str:
+    path = " ".join([found.program, *found.names])
+    words = [p.metavar for p in found.command.params if p.param_type_name == "argument" and p.metavar]
+    return f'Usage: {" ".join([path, *words])}; "{path} --help" has its flags and examples.'
+
+
+def _check_required(found: Found, given: dict[str, str | list[str]]) -> None:
+    required = (p for p in options(found.command) if p.required)
+    long_names = {next(n for n in p.opts if n.startswith("--"))[2:] for p in required}
     missing = sorted(long_names - given.keys())
     if missing:
-        raise UsageError("required flag(s) " + ", ".join(f'"{name}"' for name in missing) + " not set")
+        names = ", ".join(f'"{name}"' for name in missing)
+        raise UsageError(f"required flag(s) {names} not set", hint=_usage(found))

@@ -173,10 +173,18 @@ def decode(data: bytes) -> Json:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Unreachable(f"the server's answer is not JSON: {data[:80]!r}") from error
+        raise _unreadable("JSON", data) from error
     if not isinstance(value, dict):
-        raise Unreachable(f"the server's answer is not an object: {data[:80]!r}")
+        raise _unreadable("a JSON object", data)
     return value
+
+
+def _unreadable(wanted: str, data: bytes) -> Unreachable:
+    shown = " ".join(data[:80].decode("utf-8", "replace").split())
+    return Unreachable(
+        f'the server\'s answer is not {wanted} but "{shown}"',
+        hint="Is this the address of a Kubernetes API server? A proxy or a login page may have answered instead.",
+    )
 
 
 def refusal(code: int, body: bytes, method: str, target: str) -> ApiRefusal:

@@ -142,7 +142,8 @@ def _size(text: bytes, base: int) -> int:
     except ValueError:
         value = -1
     if value < 0:
-        raise Unreachable(f"the server's answer is not HTTP: a body length of {text[:40]!r}")
+        shown = text[:40].decode("latin-1")
+        raise Unreachable(f'the server\'s answer is not HTTP: a body length of "{shown}"')
     return value
 
 
@@ -326,7 +327,7 @@ def describe(error: OSError, target: Address) -> str:
 
 
 def _hint(error: OSError, config: ClientConfig) -> str:
-    local = config.context == "virtctl-local" or address(config.server).host in ("127.0.0.1", "localhost", "::1")
+    local = address(config.server).host in ("127.0.0.1", "localhost", "::1")
     if isinstance(error, ssl.SSLError):
         return "Check certificate-authority and the server address in the kubeconfig."
     if local:

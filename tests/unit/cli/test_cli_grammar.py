@@ -196,3 +196,17 @@ def test_no_argument_vector_ends_in_a_traceback(tmp_path_factory: pytest.TempPat
     assert "internal error" not in err.getvalue()
     if code:
         assert err.getvalue().strip(), "an error without a word"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["expose", "vm"], "virtctl expose KIND NAME"),
+        (["console"], "virtctl console VMI"),
+        (["apply"], "virtctl apply"),
+        (["stop"], "virtctl stop [vm] NAME..."),
+    ],
+)
+def test_what_is_missing_is_shown(virtctl: Run, arguments: list[str], usage: str) -> None:
+    hint = virtctl(*arguments).err.splitlines()[-1]
+    assert hint == f'Usage: {usage}; "virtctl {arguments[0]} --help" has its flags and examples.'

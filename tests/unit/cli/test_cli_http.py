@@ -42,8 +42,8 @@ STRANGE = {
     b"SSH-2.0-OpenSSH_9.2\r\n": "does not speak HTTP",
     b"": "closed the connection before its answer was complete",
     b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc": "closed the connection before its answer was complete",
-    b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n": "a body length of b'-5'",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n": "a body length of b'zz'",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n": 'a body length of "-5"',
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n": 'a body length of "zz"',
     b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 600 + b"\r\n": "too many headers",
     b"x" * 100_000: "a line without an end",
 }
@@ -259,3 +259,20 @@ def test_a_quoted_segment_is_one_segment(text: str) -> None:
 def test_masking_is_its_own_inverse(payload: bytes, key: bytes) -> None:
     masked = websocket._masked(payload, key)
     assert masked == bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
+
+
+@pytest.mark.usefixtures("kube")
+def test_page_of_somebody_else(api: FakeApi, virtctl: Run) -> None:
+    api.on("GET", "/apis/kubevirt.io/v1/namespaces/default/virtualmachines", (200, b"<html>\n<title>Log in</title>"))
+    error, hint = virtctl("list", "vm").err.splitlines()
+    assert error == 'the server\'s answer is not JSON but "<html> <title>Log in</title>"'
+    assert hint.startswith("Is this the address of a Kubernetes API server?")
+
+
+@pytest.mark.usefixtures("kube")
+@pytest.mark.parametrize(
+    ("server", "hint"), [("http://127.0.0.1:1", "`virtctl local up`"), ("http://127.0.0.2:1", "Check the server")]
+)
+def test_hint_of_a_server_that_does_not_answer(virtctl: Run, server: str, hint: str) -> None:
+    error = virtctl("list", "vm", "--server", server).err
+    assert hint in error.splitlines()[1]

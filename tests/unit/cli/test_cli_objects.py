@@ -545,8 +545,21 @@ def test_version_without_a_server(api: FakeApi, virtctl: Run) -> None:
     assert result.code == 1
     assert result.out.startswith("Client Version: ")
     assert result.err.startswith("failed to get server version: Unable to connect to the server: dial tcp 127.0.0.1:1")
-    assert virtctl("version", "-c").err == ""
+    document = virtctl("version", "--server=http://127.0.0.1:1", "-o", "json")
+    assert document.code == 1
+    assert list(json.loads(document.out)) == ["clientVersion"]
+
+
+def test_version_of_the_client_asks_nobody(
+    api: FakeApi, virtctl: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, out, err = virtctl("version", "--client")
+    assert (code, out.count("\n"), err) == (0, 1, "")
     assert api.seen == []
+    broken = tmp_path / "broken"
+    broken.write_text("a: [")
+    monkeypatch.setenv("KUBECONFIG", str(broken))
+    assert virtctl("version", "-c", "-o", "json").code == 0
 
 
 def test_screenshot(api: FakeApi, virtctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
