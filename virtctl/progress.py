@@ -92,7 +92,7 @@ class Progress:
 
         style = status_style(self._state.word)
         text = Text.assemble(
-            (f"{time.monotonic() - self._started:.0f}s ", "dim"),
+            (f"{int(time.monotonic() - self._started)}s ", "dim"),
             f"Waiting for {self._subject}: ",
             (self._state.word, style or ""),
         )

@@ -97,7 +97,7 @@ def starting(handler: Handler) -> None:
         event = {"type": "MODIFIED", "object": {"metadata": {"resourceVersion": str(version)}, "status": status}}
         handler.wfile.write(json.dumps(event).encode() + b"\n")
         handler.wfile.flush()
-        time.sleep(0 if version else 1.3)
+        time.sleep(0 if version else 1.8)
     handler.close_connection = True
 
 
@@ -151,3 +151,18 @@ def test_styles_of_a_row(cells: list[str], expected: list[str | None]) -> None:
     for header in ("STATUS", "PHASE"):
         assert color.cell_styles([header, "READY"], cells) == expected
     assert color.cell_styles(["NAME", "AGE"], cells) == [None, None]
+
+
+def test_interrupted_wait_leaves_a_clean_terminal(api: FakeApi) -> None:
+    api.on("PUT", START, (202, None))
+    api.on("GET", f"{VM}/vm1", (200, {"metadata": {}, "status": {"printableStatus": "Starting"}}))
+    api.on("GET", VM, lambda handler: time.sleep(20))
+    child = pexpect.spawn(sys.executable, ["-m", "virtctl", "start", "vm1", "--wait"], encoding="utf-8", timeout=20)
+    child.expect("Waiting for VM vm1 to be Running")
+    child.sendintr()
+    rest = str(child.read())
+    child.close()
+    assert child.exitstatus == 130
+    assert "Traceback" not in rest
+    last = rest[rest.rindex("\x1b[2K") :]
+    assert "Waiting" not in last
