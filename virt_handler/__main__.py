@@ -1,4 +1,4 @@
-"""`virt-handler`: the node agent as a program of its own, and `virt-handler render`.
+"""`virt-handler`: the node agent as a program of its own, `virt-handler render` and `virt-handler explain-domain`.
 
 Ends on SIGTERM and SIGINT; the guests run on, and the next agent takes them over.
 """
@@ -107,9 +107,11 @@ def _accelerator(value: str) -> str:
 
 
 def main() -> None:
+    from virt_handler.explain import explain_command
     from virt_handler.render import render_command
 
     app.command("render")(render_command)
+    app.command("explain-domain")(explain_command)
     app()
 
 
