@@ -82,8 +82,8 @@ class Launcher:
 
     def left_out(self, vmi: VirtualMachineInstance) -> tuple[str, ...]:
         """What this host does not have for the guest, a sentence for each setting."""
-        names = [it.name for it in vmi.spec.domain.devices.interfaces] if self._libvirt.session else []
-        nics = {name: NicSource("user") for name in names}
+        nic = NicSource("user" if self._libvirt.session else "network")
+        nics = {it.name: nic for it in vmi.spec.domain.devices.interfaces}
         return omissions(Guest(vmi, self._host, self._layout.files(vmi.metadata.uid), {}, nics))
 
     async def _connect(self, vmi: VirtualMachineInstance, record: Record) -> tuple[dict[str, NicSource], Record]:

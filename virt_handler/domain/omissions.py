@@ -26,7 +26,7 @@ def omissions(guest: Guest) -> tuple[str, ...]:
         for field, effect, since in _asked(guest.vmi.spec.domain)
         if version < since
     )
-    return (*old, *_without_kvm(guest), *_user_mode(guest))
+    return (*old, *_without_kvm(guest), *_user_mode(guest), *_one_network(guest))
 
 
 def _without_kvm(guest: Guest) -> Iterator[str]:
@@ -40,6 +40,24 @@ def _user_mode(guest: Guest) -> Iterator[str]:
         for name, nic in guest.nics.items():
             if nic.kind == "user":
                 yield f"spec.domain.devices.networkInterfaceMultiqueue: {name} has one queue (user mode has no more)"
+
+
+def _one_network(guest: Guest) -> Iterator[str]:
+    """A node whose guests all join one network of libvirt: any other network, and how it answers, is a wish."""
+    spec = guest.vmi.spec
+    joined = {name for name, nic in guest.nics.items() if nic.kind in ("network", "user")}
+    for number, network in enumerate(spec.networks):
+        field = f"spec.networks[{number}]"
+        if network.pod is None and network.name in joined:
+            yield f"{field}: {network.name} is connected as the pod network is ({guest.host.name} has no other)"
+        if network.pod is not None and network.pod.vm_network_cidr and network.name in joined:
+            yield f"{field}.pod.vmNetworkCIDR: the guest's address is one of the node's network"
+    for number, interface in enumerate(spec.domain.devices.interfaces):
+        field = f"spec.domain.devices.interfaces[{number}]"
+        if interface.binding is not None and interface.name in joined:
+            yield f"{field}.binding: {interface.name} is connected as with masquerade (there are no plug-ins here)"
+        if interface.dhcp_options is not None and interface.name in joined:
+            yield f"{field}.dhcpOptions: the DHCP server of the node's network answers without them"
 
 
 def _asked(domain: DomainSpec) -> Iterator[tuple[str, str, int]]:

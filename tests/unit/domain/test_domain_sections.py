@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from domain_guests import NODE, guest_of, minimal, with_disks
@@ -263,6 +263,37 @@ def test_what_emulation_and_user_mode_lack_is_told() -> None:
     better = guest_of(manifest, host=NODE._replace(accelerator="kvm"))
     assert omissions(better) == ()
     assert build(better).interfaces[0].queues == 2
+
+
+ELSEWHERE = {
+    "domain": {
+        "memory": {"guest": "64Mi"},
+        "devices": {
+            "interfaces": [
+                {"name": "lan", "bridge": {}, "dhcpOptions": {"bootFileName": "x"}},
+                {"name": "mine", "binding": {"name": "mine"}},
+            ]
+        },
+    },
+    "networks": [
+        {"name": "lan", "multus": {"networkName": "lan"}},
+        {"name": "mine", "pod": {"vmNetworkCIDR": "10.1.0.0/24"}},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ["network", "user"])
+def test_a_network_that_is_not_there_is_told(kind: Literal["network", "user"]) -> None:
+    manifest = minimal() | {"spec": ELSEWHERE}
+    guest = guest_of(manifest, nics={"lan": NicSource(kind), "mine": NicSource(kind)})
+    assert [it.partition(": ")[0] for it in omissions(guest)] == [
+        "spec.networks[0]",
+        "spec.networks[1].pod.vmNetworkCIDR",
+        "spec.domain.devices.interfaces[0].dhcpOptions",
+        "spec.domain.devices.interfaces[1].binding",
+    ]
+    # A cluster's node, where pods and plug-ins are.
+    assert omissions(guest._replace(nics={"lan": NicSource("ethernet"), "mine": NicSource("ethernet")})) == ()
 
 
 @pytest.mark.parametrize(("guest", "size"), [("64M", 64_000_000), ("1Ki", 1024), ("1500m", 1), ("1Gi", 2**30)])
