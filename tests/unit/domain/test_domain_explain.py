@@ -95,7 +95,7 @@ def test_every_golden_machine_is_explained_whole(name: str) -> None:
     """Nothing of the domain is missing, and everything the manifest names by value comes from the manifest."""
     obj = dict(golden_manifest(name))
     found = explained(obj)
-    assert found.origins.keys() == items_of(render(preview(instance_of(obj)))).keys()
+    assert found.origins.keys() == items_of(render(preview(instance_of(obj, validate=False)))).keys()
     kinds = {origin.kind for _, origins in found.origins.values() for origin in origins}
     assert {"manifest", "node"} <= kinds
     serials = [key for key in found.origins if key.element.endswith("/serial") and key.attribute == "#"]
