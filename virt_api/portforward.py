@@ -16,7 +16,7 @@ from aiohttp import web
 from virt_api import refusals
 from virt_api.guest import check_portforward
 from virt_api.objects import KUBE, Target, find_vmi, read_vm, read_vmi
-from virt_api.relay import End, accept, check_upgrade, closed, payloads, relay
+from virt_api.relay import End, accept, check_upgrade, drain, relay
 from virt_types.v1 import VirtualMachineInstance
 
 log = logging.getLogger("virt_api.portforward")
@@ -67,14 +67,8 @@ async def _forward(request: web.Request, guest: VirtualMachineInstance) -> web.S
             port,
             protocol,
         )
-        await relay(client, lambda: _upwards(client, connection), lambda: _downwards(connection, client))
+        await relay(client, lambda: drain(client, connection.write), lambda: _downwards(connection, client))
     return client
-
-
-async def _upwards(client: web.WebSocketResponse, connection: Connection) -> End:
-    async for data in payloads(client):
-        await connection.write(data)
-    return closed(client)
 
 
 async def _downwards(connection: Connection, client: web.WebSocketResponse) -> End:

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from aiohttp import ClientWebSocketResponse, web
+from aiohttp import web
 
 from virt_api import guest
 from virt_api.agent import NodeAgent
 from virt_api.lifecycle import Options
 from virt_api.objects import KUBE, Target, read_options, read_vmi
-from virt_api.relay import End, accept, check_upgrade, closed, payloads, relay
+from virt_api.relay import accept, check_upgrade, drain, relay
 from virt_kube.api import ApiError
 from virt_types.v1 import VirtualMachineInstance
 
@@ -82,17 +82,9 @@ async def _stream(request: web.Request, target: Target, verb: Verb) -> web.Strea
     async with request.app[AGENT].stream(target, verb.name, query=_query(request)) as agent:
         client = await accept(request)
         log.info("stream opened verb=%s namespace=%s name=%s", verb.name, target.namespace, target.name)
-        await relay(client, lambda: _copy(client, agent), lambda: _copy(agent, client))
+        await relay(client, lambda: drain(client, agent.send_bytes), lambda: drain(agent, client.send_bytes))
     log.info("stream closed verb=%s namespace=%s name=%s", verb.name, target.namespace, target.name)
     return client
-
-
-async def _copy(
-    source: web.WebSocketResponse | ClientWebSocketResponse, sink: web.WebSocketResponse | ClientWebSocketResponse
-) -> End:
-    async for data in payloads(source):
-        await sink.send_bytes(data)
-    return closed(source)
 
 
 def _query(request: web.Request) -> Mapping[str, str]:

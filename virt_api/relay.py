@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
@@ -26,11 +26,19 @@ PING_PAYLOAD = b"keep alive"
 WebSocket = web.WebSocketResponse | ClientWebSocketResponse
 
 
+# Codes that mean: the peer did not say why.
+NO_CODE = frozenset({None, 1005, 1006})
+GONE = frozenset({WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
+
+
 class End(NamedTuple):
     """Why a relay ended: the close code and text the other side gets."""
 
     code: int = WSCloseCode.OK
     message: bytes = b""
+
+
+BROKEN = End(WSCloseCode.INTERNAL_ERROR, b"the other side dropped the connection")
 
 
 def check_upgrade(request: web.Request) -> None:
@@ -45,18 +53,17 @@ async def accept(request: web.Request) -> web.WebSocketResponse:
     return ws
 
 
-async def payloads(ws: WebSocket) -> AsyncIterator[bytes]:
-    """The bytes a peer sends, until it closes."""
-    async for message in ws:
+async def drain(ws: WebSocket, sink: Callable[[bytes], Awaitable[None]]) -> End:
+    """Hand `sink` the bytes a peer sends until it closes; how it ended, in its words, or as a broken connection."""
+    while True:
+        message = await ws.receive()
         if message.type is WSMsgType.BINARY:
-            yield message.data
-
-
-def closed(ws: WebSocket) -> End:
-    """How `ws` ended, as its peer should hear it; a connection that just dropped is an error."""
-    if ws.close_code in {None, 1005, 1006}:
-        return End(WSCloseCode.INTERNAL_ERROR, b"the other side dropped the connection")
-    return End(int(ws.close_code or WSCloseCode.OK))
+            await sink(message.data)
+        elif message.type is WSMsgType.CLOSE:
+            text = (message.extra or "").encode()
+            return BROKEN if message.data in NO_CODE else End(int(message.data) or WSCloseCode.OK, text)
+        elif message.type in GONE:
+            return BROKEN
 
 
 async def relay(

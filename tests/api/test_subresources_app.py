@@ -255,6 +255,7 @@ async def test_a_console_carries_bytes_both_ways_and_its_end(world: World) -> No
         await ws.send_bytes(b"end")
         message = await ws.receive()
         assert (message.type, ws.close_code) == (WSMsgType.CLOSE, 4001)
+        assert message.extra == "somebody else took the console"
     assert world.agent.calls[0][1].endswith("/vm1/console?replay=0")
 
 
