@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -28,6 +28,25 @@ class Seed(NamedTuple):
     user_data: bytes
     network_data: bytes
     public_keys: tuple[str, ...] = ()
+
+
+def key_secrets(vmi: VirtualMachineInstance, source: Source) -> tuple[str, ...]:
+    """The secrets of SSH keys that the VMI hands over by this kind of seed."""
+    wanted = "no_cloud" if isinstance(source, CloudInitNoCloudSource) else "config_drive"
+    keys = [credential.ssh_public_key for credential in vmi.spec.access_credentials if credential.ssh_public_key]
+    here = [key.source.secret for key in keys if getattr(key.propagation_method, wanted) is not None]
+    return tuple(secret.secret_name for secret in here if secret is not None)
+
+
+def public_keys(secrets: Iterable[Mapping[str, bytes]], field: str) -> tuple[str, ...]:
+    """Every line of every value is a key, as in `authorized_keys`; raises VolumeError for what is no text."""
+    try:
+        lines = [
+            line.strip() for secret in secrets for value in secret.values() for line in value.decode().splitlines()
+        ]
+    except UnicodeDecodeError:
+        raise VolumeError(f"{field}: a secret of accessCredentials is not text", hint="use the .pub file") from None
+    return tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
 
 
 def secret_names(source: Source) -> tuple[str, ...]:

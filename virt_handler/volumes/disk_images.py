@@ -7,6 +7,7 @@ asks for something odd is refused before any QEMU program opens it. After that i
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import struct
 from pathlib import Path
@@ -116,6 +117,20 @@ def create_raw(path: Path, size: int, dir_fd: int | None = None) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660, dir_fd=dir_fd)
     os.truncate(fd, size)
     return fd
+
+
+def takes_direct_io(path: Path) -> bool | None:
+    """Whether QEMU can go past the page cache; None when we may not even try."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return False if error.errno == errno.EINVAL else None
+    return True
+
+
+def block_sizes(path: Path) -> tuple[int, int, int]:
+    """Logical and physical block size and discard granularity (bytes) that match the file system."""
+    return (os.statvfs(path).f_bsize,) * 3
 
 
 def _head(path: Path) -> bytes:

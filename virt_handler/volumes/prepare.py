@@ -106,8 +106,11 @@ class Volumes:
             raise UnsupportedVolume(volume.name)
         field = f"volume {volume.name!r}"
         namespace = vmi.metadata.namespace
-        secrets = {name: await self._objects.secret(namespace, name, field) for name in cloudinit.secret_names(source)}
+        keys = cloudinit.key_secrets(vmi, source)
+        names = dict.fromkeys((*cloudinit.secret_names(source), *keys))
+        secrets = {name: await self._objects.secret(namespace, name, field) for name in names}
         seed = cloudinit.seed(source, secrets, field)
+        seed = seed._replace(public_keys=cloudinit.public_keys([secrets[name] for name in keys], field))
         path = self._own(vmi, f"{volume.name}.iso")
         if volume.cloud_init_no_cloud is not None:
             await iso.write(path, cloudinit.NO_CLOUD_LABEL, cloudinit.no_cloud(vmi, seed), owner)
@@ -150,7 +153,8 @@ class Volumes:
         claim, data_volume = volume.persistent_volume_claim, volume.data_volume
         name = claim.claim_name if claim is not None else data_volume.name if data_volume is not None else ""
         path = await self._claim_disk(vmi.metadata.namespace, name, owner, volume.name)
-        return DiskSource(path, "raw", readonly=bool(claim is not None and claim.read_only))
+        source = await asyncio.to_thread(_lasting, path)
+        return source._replace(readonly=bool(claim is not None and claim.read_only))
 
     async def _ephemeral(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
         claim = volume.ephemeral.persistent_volume_claim if volume.ephemeral is not None else None
@@ -170,7 +174,19 @@ class Volumes:
             raise UnsupportedVolume(volume.name)
         field = f"volume {volume.name!r}: hostDisk.path"
         await asyncio.to_thread(_host_file, volume.host_disk, owner, field)
-        return DiskSource(volume.host_disk.path, "raw")
+        return await asyncio.to_thread(_lasting, volume.host_disk.path)
+
+
+def _lasting(path: str) -> DiskSource:
+    """A disk that outlives its guest, past the page cache where that works: the guest caches what it reads itself.
+
+    Not so for overlays of images: many guests read the same one, and past the page cache each boot takes half as long
+    again (13 to 14 s against 19 to 21 s for a guest of 30 MB under emulation).
+    """
+    file = Path(path)
+    return DiskSource(
+        path, "raw", direct_io=disk_images.takes_direct_io(file), block_sizes=disk_images.block_sizes(file)
+    )
 
 
 def _give(path: Path, owner: Owner) -> None:

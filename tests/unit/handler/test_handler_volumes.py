@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from virt_handler.errors import ClaimNotFound, HandlerError, ImageRefused, ObjectNotFound, UnsafePath, VolumeError
 from virt_handler.images.store import ImageStore
@@ -49,6 +51,11 @@ OBJECTS = {
     ("PersistentVolumeClaim", "default/claim"): {"spec": {"resources": {"requests": {"storage": "3Mi"}}}},
     ("PersistentVolumeClaim", "default/bound"): {"status": {"capacity": {"storage": "5Mi"}}},
     ("Secret", "default/seed"): encoded(userData="#cloud-config from secret", networkdata="version: 2"),
+    ("Secret", "default/keys"): encoded(
+        ann="ssh-ed25519 AAAA ann\n", bob="# at work\nssh-rsa BBBB bob\nssh-rsa CCCC bob\n"
+    ),
+    ("Secret", "default/more"): encoded(ann="ssh-ed25519 AAAA ann", eve="ssh-rsa DDDD eve"),
+    ("Secret", "default/binary"): {"data": {"key": base64.b64encode(b"\xff\0").decode()}},
     ("Secret", "other/seed"): encoded(userdata="of another namespace"),
     ("ConfigMap", "default/config"): {
         "data": {"app.conf": "x=1"},
@@ -128,6 +135,32 @@ async def test_a_seed_from_a_secret_is_of_the_own_namespace(layout: Layout) -> N
         await prepared(layout, {"cloudInitNoCloud": {"secretRef": {"name": "nothing"}}})
 
 
+def ssh_keys(secret: str, method: str) -> dict[str, Any]:
+    return {"sshPublicKey": {"source": {"secret": {"secretName": secret}}, "propagationMethod": {method: {}}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "other", "file", "field"),
+    [
+        ("cloudInitNoCloud", "noCloud", "configDrive", "meta-data", "public-keys"),
+        ("cloudInitConfigDrive", "configDrive", "noCloud", "openstack/latest/meta_data.json", "public_keys"),
+    ],
+)
+async def test_ssh_keys_are_in_the_seed_they_are_meant_for(
+    layout: Layout, kind: str, method: str, other: str, file: str, field: str
+) -> None:
+    seed = {kind: {"userData": "x"}}
+    source = await prepared(layout, seed, accessCredentials=[ssh_keys("keys", method), ssh_keys("more", method)])
+    keys = ["ssh-ed25519 AAAA ann", "ssh-rsa BBBB bob", "ssh-rsa CCCC bob", "ssh-rsa DDDD eve"]
+    assert json.loads(iso_file(source.path, file))[field] == {str(n): key for n, key in enumerate(keys)}
+    source = await prepared(layout, seed, accessCredentials=[ssh_keys("keys", other)])
+    assert field not in json.loads(iso_file(source.path, file))
+    with pytest.raises(ObjectNotFound, match="Secret default/nobody does not exist"):
+        await prepared(layout, seed, accessCredentials=[ssh_keys("nobody", method)])
+    with pytest.raises(VolumeError, match="accessCredentials is not text"):
+        await prepared(layout, seed, accessCredentials=[ssh_keys("binary", method)])
+
+
 async def test_a_configuration_drive_has_openstacks_layout(layout: Layout) -> None:
     encoded_data = base64.b64encode(b"echo hi").decode()
     source = await prepared(layout, {"cloudInitConfigDrive": {"userDataBase64": encoded_data}}, hostname="box")
@@ -154,6 +187,33 @@ async def test_a_claims_disk_is_made_when_its_directory_is_empty(layout: Layout)
     Path(source.path).write_bytes(b"data")
     await prepared(layout, {"persistentVolumeClaim": {"claimName": "claim"}})
     assert Path(source.path).read_bytes() == b"data"
+
+
+DIRECT = [(None, True), (errno.EINVAL, False), (errno.EACCES, None)]
+
+
+@pytest.mark.parametrize(("code", "works"), DIRECT)
+async def test_a_lasting_disk_is_tried_past_the_page_cache(
+    layout: Layout, mocker: MockerFixture, code: int | None, works: bool | None
+) -> None:
+    real = os.open
+
+    def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if not flags & os.O_DIRECT:
+            return real(path, flags, *more, **named)
+        if code is not None:
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path, flags & ~os.O_DIRECT, *more, **named)
+
+    mocker.patch("virt_handler.volumes.disk_images.os.open", opened)
+    source = await prepared(layout, {"persistentVolumeClaim": {"claimName": "claim"}})
+    assert source.direct_io is works
+    assert source.block_sizes == (os.statvfs(layout.volumes).f_bsize,) * 3
+
+
+async def test_an_overlay_stays_in_the_page_cache(layout: Layout) -> None:
+    source = await prepared(layout, {"ephemeral": {"persistentVolumeClaim": {"claimName": "bound"}}})
+    assert source.direct_io is None
 
 
 async def test_an_ephemeral_volume_leaves_its_claim_alone(layout: Layout) -> None:
