@@ -140,16 +140,16 @@ def ssh_keys(secret: str, method: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "method", "other", "file", "field"),
+    ("method", "other", "file", "field"),
     [
-        ("cloudInitNoCloud", "noCloud", "configDrive", "meta-data", "public-keys"),
-        ("cloudInitConfigDrive", "configDrive", "noCloud", "openstack/latest/meta_data.json", "public_keys"),
+        ("noCloud", "configDrive", "meta-data", "public-keys"),
+        ("configDrive", "noCloud", "openstack/latest/meta_data.json", "public_keys"),
     ],
 )
 async def test_ssh_keys_are_in_the_seed_they_are_meant_for(
-    layout: Layout, kind: str, method: str, other: str, file: str, field: str
+    layout: Layout, method: str, other: str, file: str, field: str
 ) -> None:
-    seed = {kind: {"userData": "x"}}
+    seed = {f"cloudInit{method[0].upper()}{method[1:]}": {"userData": "x"}}
     source = await prepared(layout, seed, accessCredentials=[ssh_keys("keys", method), ssh_keys("more", method)])
     keys = ["ssh-ed25519 AAAA ann", "ssh-rsa BBBB bob", "ssh-rsa CCCC bob", "ssh-rsa DDDD eve"]
     assert json.loads(iso_file(source.path, file))[field] == {str(n): key for n, key in enumerate(keys)}
