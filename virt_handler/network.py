@@ -11,6 +11,7 @@ session daemon can't make networks: its guests reach out, but nothing reaches th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable
@@ -119,11 +120,16 @@ class Network:
         return result
 
     def _choose(self, network: Any, mac: str, subnet: ipaddress.IPv4Network, hosts: dict[str, str]) -> str:
+        leases = network.DHCPLeases()
+        # A guest that is gone holds its lease until it ends; dnsmasq refuses the address to anybody else so long.
+        held = {lease["ipaddr"] for lease in leases if lease["mac"] != mac}
+        with contextlib.suppress(NetworkError):
+            return addresses.choose_address(mac, subnet, held.union(hosts.values()))
         try:
             return addresses.choose_address(mac, subnet, hosts.values())
         except NetworkError:
             # Another agent's guests hold a DHCP lease at least; ours are in the records even before they boot.
-            leased = {lease["mac"] for lease in network.DHCPLeases()}
+            leased = {lease["mac"] for lease in leases}
             idle = next(iter(hosts.keys() - leased - set(self._in_use()) - {mac}), None)
             if idle is None:
                 raise

@@ -60,7 +60,7 @@ class FakeNetwork:
         self.autostart = value
 
     def DHCPLeases(self) -> list[dict[str, str]]:
-        return [{"mac": mac} for mac in self.leases]
+        return [{"mac": mac, "ipaddr": ""} for mac in self.leases]
 
     def update(self, command: int, section: int, index: int, xml: str, flags: int) -> None:
         assert (section, index) == (libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, -1)
