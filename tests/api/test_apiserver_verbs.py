@@ -131,6 +131,38 @@ async def test_a_duplicate_key_is_told_with_its_path(api: Api) -> None:
     assert warned.headers.getall("Warning") == ['299 - "duplicate field \\"spec.size\\""']
 
 
+@pytest.mark.parametrize(
+    ("query", "extra", "code", "warnings"),
+    [
+        ("", {"spec": {"typo": 1}}, 201, ['299 - "unknown field \\"spec.typo\\""']),
+        ("?fieldValidation=Strict", {"spec": {"typo": 1}}, 400, []),
+        ("", {"spec": {"ports": "none"}}, 400, []),
+        ("", {"spec": {"ports": [{"port": "80"}]}}, 400, []),
+        ("", {"spec": {"ports": [{"port": 80, "targetPort": "http"}]}}, 201, []),
+    ],
+)
+async def test_built_in_kinds_are_checked_like_others(
+    api: Api, query: str, extra: dict[str, Any], code: int, warnings: list[str]
+) -> None:
+    body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "None", **extra["spec"]}}
+    made = await api("POST", "/api/v1/namespaces/default/services" + query, body)
+    assert made.code == code, made.body
+    assert made.headers.getall("Warning", []) == warnings
+
+
+async def test_a_patch_that_makes_a_built_in_object_unreadable_is_refused(api: Api) -> None:
+    await api("POST", CONFIGMAPS, config_map("a"))
+    assert (await api.merge(CONFIGMAPS + "/a", {"data": {"k": ["v"]}})).code == 422
+    assert (await api("GET", CONFIGMAPS + "/a")).body["data"] == {"k": "v"}
+
+
+async def test_openapi_explains_built_in_kinds(api: Api) -> None:
+    schemas = (await api("GET", "/openapi/v3/api/v1")).body["components"]["schemas"]
+    ports = schemas["io.k8s.api.core.v1.ServiceSpec"]["properties"]["ports"]
+    assert ports["items"]["allOf"] == [{"$ref": "#/components/schemas/io.k8s.api.core.v1.ServicePort"}]
+    assert ports["description"]
+
+
 async def test_dry_run_stores_nothing(api: Api) -> None:
     before = api.store.revision
     made = await api("POST", CONFIGMAPS + "?dryRun=All", config_map("a"))

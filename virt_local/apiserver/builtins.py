@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
+from virt_local.apiserver.builtin_schemas import schema
 from virt_local.apiserver.registry import CRUD_VERBS, ResourceType, Version
 
 WITH_STATUS = (Version("v1", status=True),)
@@ -103,7 +107,21 @@ _TYPES = (
     ResourceType("storage.k8s.io", "storageclasses", "StorageClass", namespaced=False, short_names=("sc",)),
 )
 
-BUILTINS = {(resource.group, resource.plural): resource for resource in _TYPES}
+
+def _with_schema(resource: ResourceType) -> ResourceType:
+    """A definition of a custom resource is not in the table: its own rules read every field of it."""
+    if resource.kind == "CustomResourceDefinition":
+        return resource
+    versions = tuple(replace(version, schema=partial(schema, type_name(resource))) for version in resource.versions)
+    return replace(resource, versions=versions)
+
+
+def type_name(resource: ResourceType) -> str:
+    """Its name in the table of built-in types."""
+    return "events.Event" if resource.view_of else resource.kind
+
+
+BUILTINS = {(resource.group, resource.plural): _with_schema(resource) for resource in _TYPES}
 CRD = BUILTINS["apiextensions.k8s.io", "customresourcedefinitions"]
 NAMESPACE = BUILTINS["", "namespaces"]
 SERVICE = BUILTINS["", "services"]

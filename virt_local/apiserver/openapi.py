@@ -13,6 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from virt_kube.api import Json
+from virt_local.apiserver.builtin_schemas import definitions
+from virt_local.apiserver.builtins import CRD, type_name
 from virt_local.apiserver.registry import Registry, ResourceType, Version
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -190,7 +192,12 @@ def _kind(resource: ResourceType, version: Version, suffix: str = "") -> Json:
 
 def _schemas(resource: ResourceType, version: Version, refs: str) -> Json:
     name = schema_name(resource, version)
-    schema = dict(version.schema() or {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+    found: dict[str, Json] = {}
+    if resource.builtin and resource is not CRD:
+        found = definitions(type_name(resource), name.rpartition(".")[0] + ".", refs)
+        schema = found[name]
+    else:
+        schema = dict(version.schema() or {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
     properties = dict(schema.get("properties") or {})
     properties["apiVersion"] = {"description": _API_VERSION, "type": "string"}
     properties["kind"] = {"description": _KIND, "type": "string"}
@@ -211,7 +218,7 @@ def _schemas(resource: ResourceType, version: Version, refs: str) -> Json:
         },
         "x-kubernetes-group-version-kind": [_kind(resource, version, "List")],
     }
-    return {name: schema, name + "List": listed}
+    return {**found, name: schema, name + "List": listed}
 
 
 def _paths(resource: ResourceType, version: Version, *, v3: bool) -> Json:

@@ -1,14 +1,14 @@
-"""Structural schemas at work: prune, default and check an object of a custom resource, all in one walk.
+"""Structural schemas at work: prune, default and check an object, all in one walk.
 
 Walkers are compiled when a kind is first written and kept until its definition changes.
 """
 
 from __future__ import annotations
 
-from virt_kube.api import Json
+from virt_kube.api import ApiError, Json
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.registry import ResourceType, Version
-from virt_local.apiserver.status import bad_request
+from virt_local.apiserver.status import bad_request, invalid
 from virt_types.errors import Cause
 from virt_types.structural import Walker, compile_schema
 
@@ -22,9 +22,10 @@ class Schemas:
         for key in [key for key in self._walkers if f"{key[1]}.{key[0]}" == crd]:
             del self._walkers[key]
 
-    def apply(self, call: Call, obj: Json, duplicates: list[str]) -> list[Cause]:
+    def apply(self, call: Call, obj: Json, duplicates: list[str], *, patched: bool = False) -> list[Cause]:
         """Prune and default in place; returns what is wrong.
 
+        A built-in kind with a value of a wrong type can't be read at all: 400, or 422 when a patch made it so.
         Unknown and duplicate fields become warnings, or a 400 with all of them when validation is Strict.
         """
         walker = self._walker(call.resource, call.version)
@@ -33,6 +34,8 @@ class Schemas:
         if walker is not None:
             result = walker(obj, defaults=True, prune=True)
             found, unknown = list(result.causes), list(result.unknown)
+        if found and call.resource.builtin:
+            raise _unreadable(call, found[0], patched=patched)
         problems = [f'duplicate field "{path}"' for path in duplicates]
         problems += [f'unknown field "{path}"' for path in unknown]
         if problems and call.field_validation == "Strict":
@@ -52,3 +55,10 @@ class Schemas:
             schema = version.schema()
             self._walkers[key] = compile_schema(schema) if schema else None
         return self._walkers[key]
+
+
+def _unreadable(call: Call, cause: Cause, *, patched: bool) -> ApiError:
+    kind, version = call.resource.kind, call.version.name
+    if patched:
+        return invalid("", "", "", [Cause(cause.reason, cause.message, "patch")])
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {cause.field}: {cause.message}')

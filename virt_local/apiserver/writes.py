@@ -139,7 +139,7 @@ class Writer:
                 raise call.not_found()
             old = represent.decode(record.value)
             new = make(represent.decode(record.value))
-            found = self._schemas.apply(call, new, []) if walk else list(causes)
+            found = self._schemas.apply(call, new, [], patched=True) if walk else list(causes)
             _merge_untouched(call, new, old)
             given = new["metadata"].get("resourceVersion") or str(record.rev)
             if parse_version(given) is None:
