@@ -11,16 +11,18 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from virt_api import refusals
 from virt_kube.admission import AdmissionRequest, AdmissionResult, UserInfo
 from virt_kube.api import Json
-from virt_types import codec, labels
+from virt_types import codec, labels, v1, validation
+from virt_types.cdi.objects import DataSource, DataVolume
 from virt_types.defaults import carry_identity, default_vm, default_vmi
 from virt_types.errors import Cause, InvalidObject
+from virt_types.pool.v1beta1 import VirtualMachinePool
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
-from virt_types.validation import validate_vm, validate_vmi
+from virt_types.validation import update, validate_vm, validate_vmi
 
 NODE_GROUP_PREFIX = "system:node:"
 NOT_SUPPORTED = "FieldValueNotSupported"
@@ -29,7 +31,40 @@ LABELS_AT_UPDATE = "modification of the following reserved kubevirt.io/ labels o
 SPEC_RESTRICTED = "update of VMI object is restricted"
 OTHER_NODE = "Node restriction, virt-handler is only allowed to modify VMIs it owns"
 NO_NODE = "Node restriction failed, virt-handler service account is missing node name"
+TARGET_NODE = "Node restriction, virt-handler is not allowed to set target node"
+FORBIDDEN = "FieldValueForbidden"  # to users, not to our own components
 MAX_LABEL = 63
+MACHINES = (labels.GROUP, "virtualmachines")
+MACHINE_STATUS = (*MACHINES, "status")
+INSTANCES = (labels.GROUP, "virtualmachineinstances")
+
+
+class OtherKind(NamedTuple):
+    """How a kind is judged that has no defaults of its own; `update` sees old and new."""
+
+    type: type[Any]
+    validate: Callable[[Any], list[Cause]]
+    update: Callable[[Any, Any], list[Cause]] | None = None
+
+
+OTHERS = {
+    (labels.GROUP, "virtualmachineinstancereplicasets"): OtherKind(
+        v1.VirtualMachineInstanceReplicaSet, validation.validate_replica_set
+    ),
+    (labels.GROUP, "virtualmachineinstancepresets"): OtherKind(
+        v1.VirtualMachineInstancePreset, validation.validate_preset
+    ),
+    (labels.GROUP, "virtualmachineinstancemigrations"): OtherKind(
+        v1.VirtualMachineInstanceMigration, validation.validate_migration, update.migration_update
+    ),
+    ("pool.kubevirt.io", "virtualmachinepools"): OtherKind(
+        VirtualMachinePool, validation.validate_pool, update.pool_update
+    ),
+    ("cdi.kubevirt.io", "datavolumes"): OtherKind(
+        DataVolume, validation.validate_data_volume, update.data_volume_update
+    ),
+    ("cdi.kubevirt.io", "datasources"): OtherKind(DataSource, validation.validate_data_source),
+}
 
 T = TypeVar("T")
 
@@ -66,13 +101,18 @@ class KubeVirtAdmission:
 
     async def admit(self, request: AdmissionRequest) -> AdmissionResult:
         """Default, then validate; a refusal is a 422 with every cause."""
-        if request.obj is None or request.group != labels.GROUP or request.subresource:
-            return AdmissionResult(request.obj)
-        if request.plural == "virtualmachines":
-            return self._vm(request, request.obj)
-        if request.plural == "virtualmachineinstances":
-            return self._vmi(request, request.obj)
-        return AdmissionResult(request.obj)
+        resource, obj = (request.group, request.plural), request.obj
+        if obj is not None and request.subresource:
+            return (
+                _vm_status(request, obj) if (*resource, request.subresource) == MACHINE_STATUS else AdmissionResult(obj)
+            )
+        if obj is not None and resource == MACHINES:
+            return self._vm(request, obj)
+        if obj is not None and resource == INSTANCES:
+            return self._vmi(request, obj)
+        if obj is not None and resource in OTHERS:
+            return _other(request, obj, OTHERS[resource])
+        return AdmissionResult(obj)
 
     def _vm(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
         old = request.old
@@ -80,6 +120,7 @@ class KubeVirtAdmission:
             return AdmissionResult(obj)
         vm = _decode(obj, VirtualMachine, refusals.VM)
         broken_before: list[Cause] = []
+        changes: list[Cause] = []
         if old is None:
             default_vm(vm, new_uuid=self._new_uuid, new_mac=self._new_mac)
         else:
@@ -87,9 +128,12 @@ class KubeVirtAdmission:
             carry_identity(before.spec.template.spec, vm.spec.template.spec, new_mac=self._new_mac)
             # A machine stored before a rule existed must still be stopped, labelled, mended step by step.
             broken_before = validate_vm(before)
-        _refuse([cause for cause in validate_vm(vm) if cause not in broken_before], refusals.VM, request.name)
+            vm.status = before.status  # written through its own subresource only
+            changes = update.vm_update(before, vm)
+        causes = [cause for cause in validate_vm(vm) if cause not in broken_before]
+        _refuse([*changes, *causes], refusals.VM, request.name)
         warnings = () if vm.spec.running is None else (RUNNING_DEPRECATED,)
-        return AdmissionResult(obj | {"spec": codec.to_builtins(vm.spec)}, warnings)
+        return AdmissionResult(obj | {"spec": codec.to_builtins(vm.spec, keeping=obj["spec"])}, warnings)
 
     def _vmi(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
         if request.old is None:
@@ -109,11 +153,15 @@ class KubeVirtAdmission:
         if request.name:
             vmi.metadata.labels.setdefault(labels.VMI_ID, vmi_id(request.name))
         _refuse(validate_vmi(vmi, trusted=trusted), refusals.VMI, request.name)
-        return AdmissionResult(obj | _changed_fields(vmi, obj.get("metadata") or {}))
+        return AdmissionResult(obj | _changed_fields(vmi, obj))
 
     def _changed_vmi(self, request: AdmissionRequest, obj: Json, old: Json) -> AdmissionResult:
         if request.user.name in labels.COMPONENT_USERS:
-            self._check_node(request.user, old, request.name)
+            self._check_node(request.user, old, obj, request.name)
+            if obj.get("spec") != old.get("spec") and not _leaving(old):
+                was = codec.from_builtins(old, VirtualMachineInstance)
+                now = _decode(obj, VirtualMachineInstance, refusals.VMI)
+                _refuse(update.vmi_hotplug(was, now), refusals.VMI, request.name)
             return AdmissionResult(obj)
         obj = {key: value for key, value in obj.items() if key != "status"}
         if "status" in old:
@@ -138,7 +186,7 @@ class KubeVirtAdmission:
         default_vmi(now, new_uuid=self._new_uuid)
         return codec.to_builtins(now.spec) == codec.to_builtins(was.spec)
 
-    def _check_node(self, user: UserInfo, old: Json, name: str) -> None:
+    def _check_node(self, user: UserInfo, old: Json, obj: Json, name: str) -> None:
         """A node's agent writes the VMIs of its node only; its user carries the node as a group."""
         if user.name != labels.HANDLER_USER:
             return
@@ -147,15 +195,17 @@ class KubeVirtAdmission:
             _refuse([Cause(NOT_SUPPORTED, NO_NODE, "")], refusals.VMI, name)
         if nodes and (old.get("status") or {}).get("nodeName") not in nodes:
             _refuse([Cause(NOT_SUPPORTED, OTHER_NODE, "")], refusals.VMI, name)
+        if _target_node(old) != _target_node(obj):
+            _refuse([Cause(NOT_SUPPORTED, TARGET_NODE, "")], refusals.VMI, name)
 
 
-def _changed_fields(vmi: VirtualMachineInstance, metadata: Json) -> Json:
+def _changed_fields(vmi: VirtualMachineInstance, obj: Json) -> Json:
     """What defaulting may have touched; the rest of the object stays as it came."""
-    meta = vmi.metadata
+    meta, metadata = vmi.metadata, obj.get("metadata") or {}
     touched = {"labels": meta.labels, "annotations": meta.annotations, "finalizers": meta.finalizers}
     return {
         "metadata": metadata | {key: value for key, value in touched.items() if value},
-        "spec": codec.to_builtins(vmi.spec),
+        "spec": codec.to_builtins(vmi.spec, keeping=obj.get("spec") or {}),
         "status": codec.to_builtins(vmi.status),
     }
 
@@ -165,6 +215,39 @@ def vmi_id(name: str) -> str:
     if len(name) <= MAX_LABEL:
         return name
     return f"{name[:54]}-{hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]}"
+
+
+def _vm_status(request: AdmissionRequest, obj: Json) -> AdmissionResult:
+    """Of a status only the requests for volumes can be wrong in a way that matters."""
+    if request.old is not None and _volume_requests(obj) != _volume_requests(request.old):
+        old = codec.from_builtins(request.old, VirtualMachine)
+        new = VirtualMachine(
+            metadata=old.metadata, spec=old.spec, status=_decode(obj, VirtualMachine, refusals.VM).status
+        )
+        _refuse(update.vm_update(old, new), refusals.VM, request.name)
+    return AdmissionResult(obj)
+
+
+def _volume_requests(obj: Json) -> list[Json]:
+    return (obj.get("status") or {}).get("volumeRequests") or []
+
+
+def _other(request: AdmissionRequest, obj: Json, rules: OtherKind) -> AdmissionResult:
+    """Kinds without defaults."""
+    if request.old is not None and (_leaving(request.old) or request.old.get("spec") == obj.get("spec")):
+        return AdmissionResult(obj)
+    kind = request.plural.removesuffix("s")
+    typed = _decode(obj, rules.type, kind)
+    before = codec.from_builtins(request.old, rules.type) if request.old is not None else None
+    changes = rules.update(before, typed) if before is not None and rules.update is not None else []
+    trusted = request.user.name in labels.COMPONENT_USERS
+    causes = [cause for cause in rules.validate(typed) if not (trusted and cause.reason == FORBIDDEN)]
+    _refuse([*changes, *causes], kind, request.name)
+    return AdmissionResult(obj)
+
+
+def _target_node(obj: Mapping[str, Any]) -> Any:
+    return ((obj.get("metadata") or {}).get("labels") or {}).get(labels.MIGRATION_TARGET_NODE_NAME)
 
 
 def _reserved(obj: Mapping[str, Any]) -> dict[str, str]:

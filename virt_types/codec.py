@@ -1,7 +1,9 @@
 """JSON bytes and plain dicts to the API's Structs and back.
 
-Called by everyone who reads or writes an object. Unknown fields are ignored here (schema validation names them), and a
-null is as good as an absent field, as it is for a Kubernetes API server.
+Called by everyone who reads or writes an object. Structs hold the fields this API version knows; whoever changes an
+object that somebody else wrote gives `to_builtins` the original, and fields of newer versions stay where they were.
+(Naming unknown fields is the schema's business: virt_types.structural.) A null is as good as an absent field, as it is
+for a Kubernetes API server.
 """
 
 from __future__ import annotations
@@ -59,10 +61,30 @@ def encode(obj: Any) -> bytes:
     return _encoder.encode(obj)
 
 
-def to_builtins(obj: Any) -> dict[str, Any]:
-    """Plain dicts, lists and scalars of a Struct, as `json.loads(encode(obj))` would give."""
+def to_builtins(obj: Any, *, keeping: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Plain dicts, lists and scalars of a Struct, as `json.loads(encode(obj))` would give.
+
+    `keeping`: the dict the Struct was made from; its fields that the Struct doesn't know are in the result too.
+    """
     plain: dict[str, Any] = msgspec.to_builtins(obj)
+    if keeping is not None:
+        _keep_unknown(keeping, obj, plain)
     return plain
+
+
+def _keep_unknown(original: Any, typed: Any, plain: Any) -> None:
+    """Walks the three side by side; elements of lists belong together by their name, else by their place."""
+    if isinstance(typed, msgspec.Struct) and isinstance(original, dict):
+        known = typed.__struct_encode_fields__
+        for wire, attribute in zip(known, typed.__struct_fields__, strict=True):
+            if wire in original and wire in plain:
+                _keep_unknown(original[wire], getattr(typed, attribute), plain[wire])
+        plain.update({name: value for name, value in original.items() if name not in known and value is not None})
+    elif isinstance(typed, list) and isinstance(original, list):
+        by_name = {element["name"]: element for element in original if isinstance(element, dict) and "name" in element}
+        for index, (element, made) in enumerate(zip(typed, plain, strict=True)):
+            here = original[index] if index < len(original) else None
+            _keep_unknown(by_name.get(getattr(element, "name", None), None if by_name else here), element, made)
 
 
 def _without_nulls(obj: Any) -> Any:

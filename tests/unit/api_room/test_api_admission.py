@@ -239,3 +239,64 @@ def test_a_review_from_a_real_api_server_names_the_agents_node() -> None:
     asked = admission_request(review)
     assert asked.user == UserInfo(labels.HANDLER_USER, ("g", NODE_GROUP_PREFIX + "n1"))
     assert (asked.name, asked.subresource, asked.dry_run) == ("x", "", False)
+
+
+async def test_what_may_not_change_is_refused_with_the_rules_of_updates() -> None:
+    old = vm(runStrategy="Halted") | {"status": {"restoreInProgress": "r"}}
+    error = await refused(request(vm(runStrategy="Always"), old))
+    assert error.message == 'Cannot update VM runStrategy until restore "r" completes'
+    requests = {"volumeRequests": [{}]}
+    asked = request(vm() | {"status": requests}, vm(), subresource="status")
+    assert (await refused(asked)).message.startswith("VolumeRequests require one of either")
+    # Old requests do not keep a controller from writing the rest of a status.
+    asked = request(vm() | {"status": requests | {"ready": True}}, vm() | {"status": requests}, subresource="status")
+    assert (await admitted(asked))["status"]["ready"] is True
+
+
+async def test_our_own_components_change_only_what_can_be_plugged() -> None:
+    changed = vmi()
+    changed["spec"]["volumes"][0]["emptyDisk"]["capacity"] = "2Gi"
+    assert (await refused(request(changed, vmi(), user=CONTROLLER))).message == "permanent volume root, changed"
+    plugged = vmi()
+    claim = {"claimName": "c", "hotpluggable": True}
+    plugged["spec"]["volumes"].append({"name": "p", "persistentVolumeClaim": claim})
+    plugged["spec"]["domain"]["devices"]["disks"].append({"name": "p", "disk": {"bus": "scsi"}})
+    assert await admitted(request(plugged, vmi(), user=CONTROLLER)) == plugged
+
+
+async def test_a_node_agent_chooses_no_target_for_a_migration() -> None:
+    old = vmi(status={"nodeName": "n1"})
+    moved = old | {"metadata": {"name": "x", "labels": {labels.MIGRATION_TARGET_NODE_NAME: "n2"}}}
+    error = await refused(request(moved, old, user=HANDLER))
+    assert error.message == "Node restriction, virt-handler is not allowed to set target node"
+    assert (await admitted(request(moved, old, user=CONTROLLER)))["metadata"] == moved["metadata"]
+
+
+async def test_fields_of_newer_versions_stay() -> None:
+    machine, guest = vm(runStrategy="Halted", newer=1), vmi()
+    machine["spec"]["template"] = {"spec": copy.deepcopy(SPEC) | {"newest": {"a": 1}}}
+    guest["spec"]["domain"]["devices"]["disks"][0]["newest"] = True
+    kept = (await admitted(request(machine)))["spec"]
+    assert (kept["newer"], kept["template"]["spec"]["newest"]) == (1, {"a": 1})
+    assert (await admitted(request(guest)))["spec"]["domain"]["devices"]["disks"][0]["newest"] is True
+
+
+async def test_kinds_without_defaults_are_judged_too() -> None:
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": {"spec": SPEC}}
+    replicas = {"kind": "VirtualMachineInstanceReplicaSet", "metadata": {"name": "x"}, "spec": spec}
+    error = await refused(request(replicas, plural="virtualmachineinstancereplicasets"))
+    assert error.message == "selector does not match labels."
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    volume = {"kind": "DataVolume", "metadata": {"name": "x"}, "spec": {"source": {"blank": {}}, "pvc": claim}}
+    other = volume | {"spec": {"source": {"upload": {}}, "pvc": claim}}
+    about = {"group": "cdi.kubevirt.io", "plural": "datavolumes"}
+    assert await admitted(request(volume, **about)) == volume
+    assert (await refused(request(other, volume, **about))).message == "Cannot update DataVolume Spec"
+
+
+async def test_only_our_components_set_a_migrations_priority() -> None:
+    spec = {"vmiName": "a", "priority": "system-critical"}
+    job = {"kind": "VirtualMachineInstanceMigration", "metadata": {"name": "x"}, "spec": spec}
+    about = {"plural": "virtualmachineinstancemigrations"}
+    assert "only virt-controller is allowed" in (await refused(request(job, **about))).message
+    assert await admitted(request(job, user=CONTROLLER, **about)) == job
