@@ -44,6 +44,7 @@ log = logging.getLogger("virt_handler.app")
 
 COMPONENT = "virt-handler"
 RESYNC = 300.0
+COLLECT = 6 * 3600.0
 
 
 async def run(client: KubeClient, *, options: Options) -> None:
@@ -128,6 +129,7 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                     work_tasks.create_task(runner.run())
                     work_tasks.create_task(_resync(agent))
                     work_tasks.create_task(network.start(nets))
+                    work_tasks.create_task(_collect(images, layout))
                     work_tasks.create_task(Server(host, layout, informer, records).run())
                     work_tasks.create_task(
                         NodeAgent(
@@ -170,6 +172,13 @@ async def _resync(agent: Agent) -> None:
     while True:
         await asyncio.sleep(RESYNC)
         agent.add_all()
+
+
+async def _collect(images: ImageStore, layout: Layout) -> None:
+    """Make room now and then."""
+    while True:
+        await asyncio.to_thread(images.collect, layout.guests)
+        await asyncio.sleep(COLLECT)
 
 
 def _lock(layout: Layout) -> int:

@@ -2,7 +2,9 @@
 
     IMAGES/refs/NAME.json      what a tag meant when it was last asked for
     IMAGES/DIGEST[-PATH]/      the disk files of one image, complete or not there at all
-    IMAGES/.partial-*          a pull on its way; removed at start
+    IMAGES/.partial-*          a pull, or a removal, on its way; removed at start
+
+An image's directory was last changed when it was last asked for; `collect` removes what nobody needs (`shelf`).
 
 Called by `volumes.prepare`.
 """
@@ -13,8 +15,10 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import os
 import shutil
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -25,7 +29,7 @@ import aiohttp
 import msgspec
 
 from virt_handler.errors import ImagePullError, ImageRefused
-from virt_handler.images import layers
+from virt_handler.images import layers, shelf
 from virt_handler.images import manifest as manifests
 from virt_handler.images.reference import Reference, locate, parse
 from virt_handler.images.sources import Credentials, Layout, Registry, Source
@@ -75,6 +79,7 @@ class ImageStore:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(SIMULTANEOUS_PULLS)
         self._session: aiohttp.ClientSession | None = None
+        self._shelf = threading.Lock()  # taking an image and removing one exclude each other
 
     async def get(
         self,
@@ -90,7 +95,7 @@ class ImageStore:
         async with self._locks[f"{reference}\0{path}"]:
             chosen = policy or default_policy(reference)
             digest = reference.digest or ("" if chosen == "Always" else await asyncio.to_thread(self._known, reference))
-            found = await asyncio.to_thread(self._load, digest, path) if digest else None
+            found = await asyncio.to_thread(self._take, digest, path) if digest else None
             if found is None and chosen == "Never":
                 raise ImagePullError(
                     f"image {image} is not on this node, and its imagePullPolicy is Never", reason="ErrImageNeverPull"
@@ -105,6 +110,33 @@ class ImageStore:
         """Remove what a killed pull left."""
         for leftover in self._directory.glob(".partial-*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+    def collect(self, guests: Path, limits: shelf.Limits = shelf.DEFAULT) -> None:
+        """Remove images that no guest below `guests` rests on, by `limits`; when in doubt, none."""
+        now = time.time()
+        try:
+            with self._shelf:
+                chosen = shelf.choose(shelf.look(self._directory), shelf.references(guests), now, limits)
+                for image in chosen:  # in one step: an image is whole or not there
+                    (self._directory / image.name).rename(self._directory / f".partial-{image.name}")
+        except OSError as error:
+            log.warning("images not collected error=%s", error)
+            return
+        for image in chosen:
+            shutil.rmtree(self._directory / f".partial-{image.name}", ignore_errors=True)
+            log.info(
+                "image removed name=%s bytes=%d idle_days=%.1f", image.name, image.size, (now - image.used) / shelf.DAY
+            )
+        self._forget_tags(limits.unused, now)
+
+    def _forget_tags(self, unused: float, now: float) -> None:
+        """Tags nobody asked for in as long a time, whose image is gone."""
+        for file in (self._directory / "refs").glob("*.json"):
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                digest = msgspec.json.decode(file.read_bytes(), type=dict[str, str]).get("digest", "")
+                gone = not any(self._directory.glob(f"{digest.replace(':', '-')}*"))
+                if gone and now - file.stat().st_mtime > unused:
+                    file.unlink()
 
     async def close(self) -> None:
         if self._session is not None:
@@ -121,7 +153,7 @@ class ImageStore:
     ) -> ContainerDisk:
         source = self._source(reference, credentials)
         digest, manifest = await self._manifest(source, reference)
-        found = await asyncio.to_thread(self._load, digest, path)
+        found = await asyncio.to_thread(self._take, digest, path)
         if found is None:
             began = time.monotonic()
             tell("Pulling", f'Pulling image "{image}"')
@@ -190,6 +222,14 @@ class ImageStore:
     def _place(self, digest: str, path: str) -> Path:
         suffix = f"-{hashlib.sha256(path.encode()).hexdigest()[:16]}" if path else ""
         return self._directory / f"{digest.replace(':', '-')}{suffix}"
+
+    def _take(self, digest: str, path: str) -> ContainerDisk | None:
+        """The image, and a note that it was asked for."""
+        with self._shelf:
+            found = self._load(digest, path)
+            if found is not None:
+                os.utime(found.path.parent)
+            return found
 
     def _load(self, digest: str, path: str) -> ContainerDisk | None:
         place = self._place(digest, path)

@@ -23,6 +23,7 @@ QCOW2_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQ")
 DATA_FILE = 1 << 2
 KNOWN_FEATURES = 0b11011  # dirty, corrupt, compression type, extended L2: nothing that leads to another file
 MAX_VIRTUAL_SIZE = 1 << 46
+MAX_BACKING = 1023  # bytes of a backing file's name, by the format
 SECTOR = 512
 MEBIBYTE = 1 << 20
 # Formats that KubeVirt's container disks can't be, by the bytes they start with.
@@ -89,6 +90,15 @@ def check_qcow2(head: bytes, what: str) -> int:
     if problem:
         raise ImageRefused(f"{what} {problem}", hint="convert it: qemu-img convert -O qcow2 SOURCE disk.qcow2")
     return int(size)
+
+
+def backing_file(fd: int) -> str:
+    """What a qcow2 of our own making names as its backing file; "" for any other file. Raises OSError."""
+    head = os.pread(fd, QCOW2_HEADER.size, 0)
+    if len(head) < QCOW2_HEADER.size or not head.startswith(QCOW2_MAGIC):
+        return ""
+    _, _, offset, length = QCOW2_HEADER.unpack(head)[:4]
+    return os.fsdecode(os.pread(fd, min(length, MAX_BACKING), offset)) if offset else ""
 
 
 async def create_overlay(path: Path, backing: Path, backing_format: DiskFormat) -> None:
