@@ -13,8 +13,11 @@ PREFIX_LENGTH = 24
 # The third number of 192.168.x.0/24, tried in this order: unusual ones first.
 THIRD_OCTETS = (*range(140, 200), *range(60, 120), *range(200, 255), *range(2, 60))
 FIRST_HOST, LAST_HOST = 10, 199
-# Left for guests with a MAC nobody reserved an address for.
-DYNAMIC = (200, 254)
+# What dnsmasq may hand out: all of them, because libvirt limits the number of leases, reserved ones included, to
+# the length of the range (dhcp-lease-max).
+DYNAMIC = (FIRST_HOST, 254)
+# A gone guest's lease keeps its place until it ends.
+LEASE_MINUTES = 5
 QEMU_MAC_PREFIX = "52:54:00"
 
 
@@ -47,12 +50,17 @@ def network_xml(name: str, bridge: str, subnet: ipaddress.IPv4Network) -> str:
     ET.SubElement(root, "bridge", name=bridge, stp="off", delay="0")
     ip = ET.SubElement(root, "ip", address=str(subnet[1]), netmask=str(subnet.netmask))
     dhcp = ET.SubElement(ip, "dhcp")
-    ET.SubElement(dhcp, "range", start=str(subnet[DYNAMIC[0]]), end=str(subnet[DYNAMIC[1]]))
+    _lease(ET.SubElement(dhcp, "range", start=str(subnet[DYNAMIC[0]]), end=str(subnet[DYNAMIC[1]])))
     return ET.tostring(root, encoding="unicode")
 
 
 def reservation_xml(mac: str, ip: str) -> str:
-    return ET.tostring(ET.Element("host", mac=mac, ip=ip), encoding="unicode")
+    return ET.tostring(_lease(ET.Element("host", mac=mac, ip=ip)), encoding="unicode")
+
+
+def _lease(element: ET.Element) -> ET.Element:
+    ET.SubElement(element, "lease", expiry=str(LEASE_MINUTES), unit="minutes")
+    return element
 
 
 def read_network(xml: str) -> tuple[ipaddress.IPv4Network | None, dict[str, str]]:
