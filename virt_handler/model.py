@@ -80,6 +80,7 @@ class BootFiles(NamedTuple):
     kernel: str = ""
     initrd: str = ""
     acpi_tables: tuple[tuple[str, str], ...] = ()  # (slic or msdm, path)
+    ignition: str = ""
 
 
 class GuestFiles(NamedTuple):

@@ -39,8 +39,11 @@ class Os(NamedTuple):
 
 
 class SysInfo(NamedTuple):
+    """SMBIOS tables, and files that QEMU hands to the guest's firmware by name."""
+
     system: tuple[tuple[str, str], ...]
     chassis: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str], ...]
 
 
 class Vcpu(NamedTuple):

@@ -13,11 +13,14 @@ from virt_handler.domain.context import LaunchSecurity, Loader, Os, SysInfo
 from virt_handler.domain.traits import ARCHITECTURES, Traits
 from virt_handler.errors import RenderError
 from virt_handler.model import BootFiles, Guest
+from virt_types import labels
 from virt_types.v1 import EFI, Bootloader, Firmware, Machine
 
 DEFAULT_MACHINES = {"amd64": "q35", "arm64": "virt"}
 BOOT_MENU_MILLISECONDS = 10_000  # long enough to attach a console to a guest that starts paused
 MANUFACTURER = "KubeVirt"
+CHASSIS = ("manufacturer", "version", "serial", "asset", "sku")
+IGNITION_KEY = "opt/com.coreos/config"  # where Ignition looks on QEMU
 
 
 class Rom(NamedTuple):
@@ -158,12 +161,14 @@ def sysinfo_of(guest: Guest) -> SysInfo:
     system = [("manufacturer", MANUFACTURER), ("product", "None"), ("uuid", uuid_of(guest)), ("family", MANUFACTURER)]
     if firmware.serial:
         system.insert(2, ("serial", firmware.serial))
-    chassis = domain.chassis
-    if chassis is None:
-        return SysInfo(tuple(system), ())
-    fields = ("manufacturer", "version", "serial", "asset", "sku")
-    given = [(name, getattr(chassis, name)) for name in fields]
-    return SysInfo(tuple(system), tuple((name, value) for name, value in given if value))
+    chassis = [(name, getattr(domain.chassis, name)) for name in CHASSIS] if domain.chassis else []
+    files = ((IGNITION_KEY, guest.boot.ignition),) if has_ignition(guest) and guest.boot.ignition else ()
+    return SysInfo(tuple(system), tuple((name, value) for name, value in chassis if value), files)
+
+
+def has_ignition(guest: Guest) -> bool:
+    """Whether the guest brings a configuration for Ignition, CoreOS's first boot."""
+    return "ignition" in guest.vmi.metadata.annotations.get(labels.IGNITION_DATA, "")
 
 
 def launch_security_of(guest: Guest) -> LaunchSecurity | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from virt_handler.domain.context import Interface, PortForward
 from virt_handler.domain.traits import Traits, pci_address
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest, NicSource
 from virt_types.v1 import Interface as InterfaceSpec
 
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 MOST_QUEUES = 256  # what a tap device has
 
 
@@ -41,7 +44,7 @@ def _interface(guest: Guest, traits: Traits, spec: InterfaceSpec, nic: NicSource
         name=spec.name,
         type=nic.kind,
         source=nic.source,
-        mac=(nic.mac or spec.mac_address or "").replace("-", ":").lower(),
+        mac=_mac(nic.mac or spec.mac_address or "", field),
         model=traits.virtio if virtio else model,
         target=nic.target,
         mtu=nic.mtu,
@@ -55,6 +58,14 @@ def _interface(guest: Guest, traits: Traits, spec: InterfaceSpec, nic: NicSource
         address=pci_address(spec.pci_address, f"{field}.pciAddress") if spec.pci_address else None,
         forwards=_forwards(spec) if spec.passt_binding and nic.kind == "user" else (),
     )
+
+
+def _mac(text: str, field: str) -> str:
+    """As libvirt writes it; raises RenderError."""
+    mac = text.replace("-", ":").lower()
+    if mac and not MAC.fullmatch(mac):
+        raise RenderError(f"{field}.macAddress: {text!a} is no MAC address", hint="write it as 52:54:00:12:34:56")
+    return mac
 
 
 def _forwards(spec: InterfaceSpec) -> tuple[PortForward, ...]:

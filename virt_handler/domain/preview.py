@@ -218,6 +218,7 @@ def _boot(vmi: VirtualMachineInstance) -> BootFiles:
         kernel=_in_container(container.kernel_path if container else None),
         initrd=_in_container(container.initrd_path if container else None),
         acpi_tables=tuple((table, f"{PRIVATE}/secret/{name}/{table}.bin") for table, name in tables if name),
+        ignition=f"{EPHEMERAL}/ignition-data/{vmi.metadata.namespace or 'default'}/{vmi.metadata.name}/data.ign",
     )
 
 

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET  # only ever parses what lay_out made
 from collections.abc import Iterator
 from typing import Any
 
-from virt_handler.domain.context import Disk, DomainContext
+from virt_handler.domain.context import DomainContext
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest
 from virt_types import codec
@@ -78,6 +78,7 @@ def _expected(domain: DomainContext) -> Iterator[tuple[str, Any]]:
     yield "machine", domain.os.machine
     yield "cmdline", domain.os.kernel_args
     yield "SMBIOS", [value for _, value in (*domain.sysinfo.system, *domain.sysinfo.chassis)]
+    yield "files for the firmware", list(domain.sysinfo.files)
     yield "CPU features", [feature.name for feature in domain.cpu.features]
     yield (
         "disks",
@@ -119,6 +120,7 @@ def _read(root: ET.Element) -> Iterator[tuple[str, Any]]:
     yield "machine", _attribute(root, "os/type", "machine")
     yield "cmdline", root.findtext("os/cmdline", "")
     yield "SMBIOS", [entry.text or "" for entry in root.iterfind("sysinfo/*/entry")]
+    yield "files for the firmware", [(it.get("name"), it.get("file")) for it in root.iterfind("sysinfo/entry")]
     yield "CPU features", [feature.get("name") for feature in root.iterfind("cpu/feature")]
     yield "disks", [_disk(it) for it in devices.iterfind("disk")]
     yield "interfaces", [_interface(it) for it in devices.iterfind("interface")]
@@ -127,10 +129,6 @@ def _read(root: ET.Element) -> Iterator[tuple[str, Any]]:
         [(_attribute(it, "source", "path"), _attribute(it, "log", "file")) for it in devices.iterfind("serial")],
     )
     yield "devices", len(devices)
-
-
-def _disk_said(it: Disk) -> tuple[str, ...]:
-    return (f"ua-{it.name}", it.target, it.path, it.serial, it.backing.path if it.backing else "")
 
 
 def _disk(it: ET.Element) -> tuple[str, ...]:
@@ -150,10 +148,6 @@ def _interface(it: ET.Element) -> tuple[str, ...]:
         _attribute(it, "source", it.get("type", "")),
         _attribute(it, "model", "type"),
     )
-
-
-def _serial(it: ET.Element) -> tuple[str, ...]:
-    return _attribute(it, "source", "path"), _attribute(it, "log", "file")
 
 
 def _child(node: ET.Element, tag: str) -> ET.Element:

@@ -72,7 +72,12 @@ def guest_of(obj: Mapping[str, Any], **changes: Any) -> Guest:
             "gpu": (HostDeviceSource("mdev", "aa618089-8b16-4d01-a136-000000000001"),),
         },
         cpuset=(0, 4, 2, 6, 1, 5, 3),
-        boot=BootFiles(f"{STATE}/vmlinuz", f"{STATE}/initrd", (("slic", f"{STATE}/slic"), ("msdm", f"{STATE}/msdm"))),
+        boot=BootFiles(
+            f"{STATE}/vmlinuz",
+            f"{STATE}/initrd",
+            (("slic", f"{STATE}/slic"), ("msdm", f"{STATE}/msdm")),
+            f"{STATE}/data.ign",
+        ),
     )
     return guest._replace(**changes)
 

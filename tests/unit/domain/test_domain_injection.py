@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from virt_handler.domain import render
 from virt_handler.domain.proof import FORBIDDEN
 from virt_handler.errors import RenderError
-from virt_handler.model import DiskSource, Guest
+from virt_handler.model import DiskSource, Guest, NicSource
 
 NASTY = [
     "]]>",
@@ -84,6 +84,71 @@ def test_a_path_comes_back_from_an_attribute(path: str) -> None:
     source = root.find("devices/disk/source")
     assert source is not None
     assert source.attrib == {"file": path}
+
+
+@settings(deadline=None)  # other jobs share the machine
+@given(
+    user_data=texts,
+    network_data=texts,
+    label=texts,
+    annotation=texts,
+    source=st.sampled_from(("NoCloud", "ConfigDrive")),
+)
+def test_user_data_labels_and_annotations_are_not_in_the_domain(
+    user_data: str, network_data: str, label: str, annotation: str, source: str
+) -> None:
+    """They reach the guest by a volume: whatever they hold, the domain is the same to the letter."""
+
+    def seeded(user: str, network: str, note: str, more: str) -> str:
+        manifest = with_disks({"name": "d", "disk": {"bus": "virtio"}})
+        manifest["spec"]["volumes"] = [
+            {"name": "d", f"cloudInit{source}": {"userData": user, "networkData": network, "secretRef": {"name": user}}}
+        ]
+        guest = guest_of(manifest, disks={"d": DiskSource("/seed.iso", readonly=True)})
+        guest.vmi.metadata.labels = {"note": note}
+        guest.vmi.metadata.annotations = {"note": more}
+        return render(guest)
+
+    assert seeded(user_data, network_data, label, annotation) == seeded("x", "x", "x", "x")
+
+
+@settings(deadline=None)  # other jobs share the machine
+@given(model=texts, name=texts, feature=texts)
+def test_texts_of_interfaces_and_processors_come_back(model: str, name: str, feature: str) -> None:
+    """Rules of admission would refuse most of these; the domain does not rely on that."""
+    manifest = minimal({"interfaces": [{"name": "n", "masquerade": {}, "model": "e1000e"}]})
+    manifest["spec"]["networks"] = [{"name": "n", "pod": {}}]
+    manifest["spec"]["domain"]["cpu"] = {"model": "m", "features": [{"name": "f"}]}
+    guest = guest_of(manifest, nics={"n": NicSource("bridge", "br")})
+    interface = guest.vmi.spec.domain.devices.interfaces[0]
+    interface.model = model or "e1000e"
+    guest.vmi.spec.domain.cpu.model, guest.vmi.spec.domain.cpu.features[0].name = name or "m", feature or "f"
+    values = (interface.model, name or "m", feature or "f")
+    if any(FORBIDDEN.search(text) for text in values):
+        with pytest.raises(RenderError, match=r"spec\.domain"):
+            render(guest)
+        return
+    root = parsed(render(guest))
+    assert root.find("devices/interface/model").attrib == {"type": values[0]}
+    assert root.findtext("cpu/model") == values[1]
+    assert root.find("cpu/feature").get("name") == values[2]
+
+
+@settings(deadline=None)  # other jobs share the machine
+@given(mac=st.one_of(texts.filter(bool), st.from_regex(r"[0-9a-fA-F]{2}([:-][0-9a-f]{2}){4,6}")))
+def test_a_mac_is_a_mac_or_refused_by_its_field(mac: str) -> None:
+    manifest = minimal({"interfaces": [{"name": "n", "masquerade": {}}]})
+    manifest["spec"]["networks"] = [{"name": "n", "pod": {}}]
+    guest = guest_of(manifest, nics={"n": NicSource("bridge", "br")})
+    guest.vmi.spec.domain.devices.interfaces[0].mac_address = mac
+    if re.fullmatch(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}", mac):
+        address = mac.replace("-", ":").lower()
+        assert f'<mac address="{address}"/>' in render(guest)
+        return
+    with pytest.raises(RenderError) as caught:
+        render(guest)
+    assert caught.value.message.startswith("spec.domain.devices.interfaces[0].macAddress: ")
+    assert caught.value.message.isascii()
 
 
 @settings(deadline=None)  # other jobs share the machine

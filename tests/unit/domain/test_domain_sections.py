@@ -448,6 +448,16 @@ OBSTACLES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
+def test_ignition_data_is_handed_over_or_refused() -> None:
+    manifest = minimal()
+    manifest["metadata"]["annotations"] = {"kubevirt.io/ignitiondata": '{"ignition": {"version": "3.4.0"}}'}
+    guest = guest_of(manifest, host=ABLE)
+    assert obstacles(guest) == ()
+    (found,) = obstacles(guest._replace(boot=BootFiles()))
+    assert found.message.startswith("metadata.annotations['kubevirt.io/ignitiondata']")
+    assert '<sysinfo type="fwcfg">' not in render(guest_of(minimal()))
+
+
 @pytest.mark.parametrize(("manifest", "changes", "message"), OBSTACLES)
 def test_what_libvirt_would_refuse_is_said_in_the_manifests_words(
     manifest: dict[str, Any], changes: dict[str, Any], message: str
