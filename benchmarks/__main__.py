@@ -16,7 +16,7 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import measure
+from benchmarks import api_types, measure
 from benchmarks.cluster import BIN, IMAGE, Cluster, cluster, machine_manifest
 from benchmarks.domain_xml import domain_cost
 from benchmarks.measure import Amount, Ratio
@@ -163,7 +163,7 @@ def table(results: list[Ratio | Amount]) -> str:
     for result in results:
         verdict = "met" if result.met else "**missed**"
         if isinstance(result, Ratio):
-            figures = f"{result.value:.2f} ({result.ours * 1000:.0f} ms over {result.peer * 1000:.0f} ms)"
+            figures = f"{result.value:.2f} ({_duration(result.ours)} over {_duration(result.peer)})"
             rows.append(f"| {result.name} | {figures} | ≤ {result.limit:g} | {verdict} |")
         else:
             rows.append(
@@ -172,13 +172,17 @@ def table(results: list[Ratio | Amount]) -> str:
     return "\n".join(rows)
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else f"{seconds * 1e6:.0f} µs"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure virtctl against its peers.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--report", type=Path, help="write the results below the marker of this Markdown file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
-        results = _measured(_layout(Path(scratch)), options.rounds)
+        results = [*_measured(_layout(Path(scratch)), options.rounds), *api_types.results(options.rounds * 2)]
     text = f"{datetime.now(UTC):%Y-%m-%d}, {measure.machine()}\n\n{table(results)}\n"
     print(text)
     if options.report:

@@ -32,6 +32,8 @@ Target = DiskTarget | CDRomTarget | LunTarget
 
 
 def _targets(disk: Disk) -> list[tuple[str, Target]]:
+    if disk.disk is not None and disk.lun is None and disk.cdrom is None:  # nearly always
+        return [("disk", disk.disk)]
     found: tuple[tuple[str, Target | None], ...] = (("disk", disk.disk), ("lun", disk.lun), ("cdrom", disk.cdrom))
     return [(kind, target) for kind, target in found if target is not None]
 
@@ -39,7 +41,8 @@ def _targets(disk: Disk) -> list[tuple[str, Target]]:
 def names(scope: Scope) -> Iterator[Cause]:
     seen: dict[str, str] = {}
     for path, disk in scope.disks:
-        yield from (invalid(f"{path}.name", fault) for fault in dns_label_faults(disk.name))
+        for fault in dns_label_faults(disk.name):
+            yield invalid(f"{path}.name", fault)
         if disk.name in seen:
             yield duplicate(f"{path}.name", f"{path} and {seen[disk.name]} must not have the same Name.")
         seen.setdefault(disk.name, path)
@@ -81,17 +84,16 @@ def targets(scope: Scope) -> Iterator[Cause]:
         if len(kinds) > 1:
             yield invalid(path, f"{path} can only have a single target type defined")
         for kind, target in kinds:
-            yield from _bus(path, kind, target)
+            if target.bus and (target.bus != "virtio" or kind == "cdrom"):
+                yield from _bus(path, kind, target)
         if disk.cdrom is not None and disk.cdrom.tray not in (None, "", *TRAYS):
             field = f"{path}.cdrom.tray"
             yield unsupported(field, f"{field} has invalid value {shown(disk.cdrom.tray)}")
 
 
 def _bus(path: str, kind: str, target: Target) -> Iterator[Cause]:
-    bus = target.bus
+    bus = target.bus or ""
     field = f"{path}.{kind}.bus"
-    if not bus:
-        return
     if bus == "ide":
         yield invalid(field, "IDE bus is not supported")
     elif bus not in BUSES:
@@ -114,8 +116,8 @@ def io_threads(scope: Scope) -> Iterator[Cause]:
             message = "the number of iothreads needs to be set and positive for the dedicated policy"
             yield invalid(scope.at("domain.ioThreads.count"), message)
     for path, disk in scope.disks:
-        for _, target in _targets(disk):
-            if disk.dedicated_io_thread and target.bus not in (None, "", "virtio"):
+        for _, target in _targets(disk) if disk.dedicated_io_thread else ():
+            if target.bus not in (None, "", "virtio"):
                 yield unsupported(path, f"IOThreads are not supported for disks on a {shown(target.bus)} bus")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from functools import lru_cache
 
 from virt_types.errors import Cause
 from virt_types.meta import Quantity
@@ -25,6 +26,7 @@ DNS_SUBDOMAIN_TEXT = (
     r"regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 MIB = 2**20
+LONG = 64  # nothing a user sent is remembered that is longer
 QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
@@ -98,13 +100,26 @@ def shown(value: object, limit: int = 80) -> str:
 
 def number(quantity: Quantity | None) -> Decimal | None:
     """The value of a quantity, None when there is none that can be read (a rule of its own says so)."""
+    if quantity is None or (isinstance(quantity, str) and len(quantity) > LONG):
+        return None if quantity is None else _read.__wrapped__(quantity)
+    return _read(quantity)
+
+
+@lru_cache(maxsize=512)  # the rules ask for the same few amounts again and again
+def _read(quantity: Quantity) -> Decimal | None:
     try:
-        return None if quantity is None else parse(quantity)
+        return parse(quantity)
     except QuantityError:
         return None
 
 
-def dns_label_faults(name: str) -> Iterator[str]:
+def dns_label_faults(name: str) -> Iterable[str]:
+    if len(name) <= 63 and DNS_LABEL.fullmatch(name) is not None:
+        return ()
+    return _dns_label_faults(name)
+
+
+def _dns_label_faults(name: str) -> Iterator[str]:
     if len(name) > 63:
         yield "must be no more than 63 characters"
     if DNS_LABEL.fullmatch(name[:64]) is None:

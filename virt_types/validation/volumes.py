@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import PurePosixPath
 
 from virt_types.errors import Cause
@@ -33,13 +34,15 @@ ONLY_ONE = (
 )
 
 SOURCES = tuple(name for name in Volume.__struct_fields__ if name != "name")
+_sources_of = attrgetter(*SOURCES)
 CloudInit = CloudInitNoCloudSource | CloudInitConfigDriveSource
 
 
 def names(scope: Scope) -> Iterator[Cause]:
     seen: dict[str, str] = {}
     for path, volume in scope.volumes:
-        yield from (invalid(f"{path}.name", fault) for fault in dns_label_faults(volume.name))
+        for fault in dns_label_faults(volume.name):
+            yield invalid(f"{path}.name", fault)
         if volume.name in seen:
             yield duplicate(f"{path}.name", f"{path} and {seen[volume.name]} must not have the same Name.")
         seen.setdefault(volume.name, path)
@@ -47,7 +50,7 @@ def names(scope: Scope) -> Iterator[Cause]:
 
 def sources(scope: Scope) -> Iterator[Cause]:
     for path, volume in scope.volumes:
-        if sum(getattr(volume, name) is not None for name in SOURCES) != 1:
+        if _sources_of(volume).count(None) != len(SOURCES) - 1:
             yield invalid(path, f"{path} must have exactly one source type set")
 
 
@@ -67,30 +70,27 @@ def referred_names(scope: Scope) -> Iterator[Cause]:
     for path, volume in scope.volumes:
         if volume.data_volume is not None and not volume.data_volume.name:
             yield required(f"{path}.dataVolume.name", "DataVolume 'name' must be set")
-        claims = (
-            ("persistentVolumeClaim", volume.persistent_volume_claim),
-            ("ephemeral.persistentVolumeClaim", volume.ephemeral.persistent_volume_claim if volume.ephemeral else None),
-            ("memoryDump", volume.memory_dump),
-        )
-        for name, claim in claims:
-            if claim is not None and not claim.claim_name:
-                field = f"{path}.{name}.claimName"
-                yield required(field, f"{field} is a required field")
-        if volume.ephemeral is not None and volume.ephemeral.persistent_volume_claim is None:
-            field = f"{path}.ephemeral.persistentVolumeClaim"
-            yield required(field, f"{field} is a required field")
-        yield from _object_names(path, volume)
+        claim = volume.persistent_volume_claim
+        if claim is not None and not claim.claim_name:
+            yield _missing(f"{path}.persistentVolumeClaim.claimName")
+        if volume.memory_dump is not None and not volume.memory_dump.claim_name:
+            yield _missing(f"{path}.memoryDump.claimName")
+        if volume.ephemeral is not None:
+            below = volume.ephemeral.persistent_volume_claim
+            if below is None:
+                yield _missing(f"{path}.ephemeral.persistentVolumeClaim")
+            elif not below.claim_name:
+                yield _missing(f"{path}.ephemeral.persistentVolumeClaim.claimName")
+        if volume.config_map is not None and not volume.config_map.name:
+            yield _missing(f"{path}.configMap.name")
+        if volume.secret is not None and not volume.secret.secret_name:
+            yield _missing(f"{path}.secret.secretName")
+        if volume.service_account is not None and not volume.service_account.service_account_name:
+            yield _missing(f"{path}.serviceAccount.serviceAccountName")
 
 
-def _object_names(path: str, volume: Volume) -> Iterator[Cause]:
-    account = volume.service_account
-    for field, missing in (
-        ("configMap.name", volume.config_map is not None and not volume.config_map.name),
-        ("secret.secretName", volume.secret is not None and not volume.secret.secret_name),
-        ("serviceAccount.serviceAccountName", account is not None and not account.service_account_name),
-    ):
-        if missing:
-            yield required(f"{path}.{field}", f"{path}.{field} is a required field")
+def _missing(field: str) -> Cause:
+    return required(field, f"{field} is a required field")
 
 
 def container_disks(scope: Scope) -> Iterator[Cause]:
