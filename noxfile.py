@@ -47,6 +47,13 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Strange manifests and objects, a minute for each reader (-- SECONDS: as many)."""
+    seconds = session.posargs[0] if session.posargs else "60"
+    session.run("python", "-m", "pytest", "tests/fuzz", "-q", env={**ENVIRONMENT, "FUZZ_SECONDS": seconds})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, formatting, and the import contracts between the rooms."""
     session.run("ruff", "check", ".")

@@ -72,14 +72,14 @@ class Verdict(NamedTuple):
 
 def ours(obj: Json) -> bool:
     """Whether `judge` is the one to ask; a kind that nobody knows, in a group of ours, counts as a mistake."""
-    return str(obj.get("apiVersion")).partition("/")[0] in GROUPS and obj.get("kind") not in ELSEWHERE
+    return str(obj.get("apiVersion")).partition("/")[0] in GROUPS and str(obj.get("kind")) not in ELSEWHERE
 
 
 def known_kind(obj: Json) -> Kind | None:
     """The kind of an object of today's API, None when it is nobody's of ours."""
     api_version, name = obj.get("apiVersion"), obj.get("kind")
     return next(
-        (kind for kind in KINDS if kind.kind == name and api_version in {f"{kind.group}/{v}" for v in kind.versions}),
+        (kind for kind in KINDS if kind.kind == name and api_version in [f"{kind.group}/{v}" for v in kind.versions]),
         None,
     )
 
