@@ -167,6 +167,8 @@ def referred(spec: Json) -> Iterator[tuple[str, str]]:
                 yield "Secret", source["secretRef"]["name"]
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"]
+    for credential in spec.get("accessCredentials", ()):
+        yield "Secret", credential["sshPublicKey"]["source"]["secret"]["secretName"]
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.where)
