@@ -32,6 +32,8 @@ from virt_types.v1 import (
 OWN_CONDITIONS = frozenset({"Ready", "Failure", "RestartRequired"})
 NO_INSTANCE = ("VMINotExists", "VMI does not exist")
 NO_READY = ("VMIConditionMissing", "VMI is missing the Ready condition")
+# Reasons of Failure that tell of our own requests; all others tell why a guest did not start.
+SYNC_FAILURES = frozenset({"FailedCreate", "FailedDelete"})
 # Reasons of a VMI's Synchronized condition that have a printable status of their own, in order of precedence.
 SYNC_STATUS = {"ErrImagePull": "ErrImagePull", "ImagePullBackOff": "ImagePullBackOff"}
 
@@ -58,7 +60,7 @@ def status_of(
         observed_generation=_made_from(vmi) if vmi is not None else old.observed_generation,
         state_change_requests=requests,
         start_failure=start_failure,
-        conditions=conditions(observed, now),
+        conditions=conditions(observed, start_failure, now),
         printable_status=printable_status(observed, requests, start_failure),
     )
 
@@ -134,7 +136,9 @@ def _set_to_start(observed: Observed, requests: list[VirtualMachineStateChangeRe
             return False
 
 
-def conditions(observed: Observed, now: float) -> list[VirtualMachineCondition]:
+def conditions(
+    observed: Observed, start_failure: VirtualMachineStartFailure | None, now: float
+) -> list[VirtualMachineCondition]:
     """Ready and Failure are the VM's own; those of a living VMI are mirrored, and stay when it is gone."""
     vmi = observed.owned
     old = {each.type: each for each in observed.vm.status.conditions}
@@ -149,7 +153,21 @@ def conditions(observed: Observed, now: float) -> list[VirtualMachineCondition]:
     if observed.failure is not None:
         reason, message = observed.failure
         new["Failure"] = VirtualMachineCondition(type="Failure", status="True", reason=reason, message=message)
+    elif start_failure is not None and (cause := _why_not_started(vmi, start_failure, old.get("Failure"))) is not None:
+        new["Failure"] = cause
     return [_timed(new[type_], old.get(type_), now) for type_ in sorted(new)]
+
+
+def _why_not_started(
+    vmi: VirtualMachineInstance | None, failure: VirtualMachineStartFailure, told: VirtualMachineCondition | None
+) -> VirtualMachineCondition | None:
+    """Why the last start failed. The VMI that knew is soon gone, so the VM says it until a start succeeds."""
+    if vmi is None or not is_final(vmi) or vmi.metadata.uid != failure.last_failed_vmi_uid:
+        return told if told is not None and told.reason not in SYNC_FAILURES else None
+    ready = condition(vmi, "Ready")
+    message = (ready.message if ready is not None else None) or "the guest ended before it ran"
+    reason = vmi.status.reason or "StartFailed"
+    return VirtualMachineCondition(type="Failure", status="True", reason=reason, message=message)
 
 
 def _ready(vmi: VirtualMachineInstance | None) -> VirtualMachineCondition:

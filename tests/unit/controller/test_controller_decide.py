@@ -381,3 +381,17 @@ def test_a_request_that_is_done_is_dropped(
 ) -> None:
     machine = vm("Manual", runStrategy="Manual", stateChangeRequests=requests)
     assert [each.action for each in final_status(Observed(machine, instance)).state_change_requests] == left
+
+
+def test_a_machine_says_why_its_last_start_failed_after_the_instance_is_gone() -> None:
+    cause = {"type": "Ready", "status": "False", "reason": "GuestNotRunning", "message": "no file /disk/none.img"}
+    ended = vmi("Failed", ran=False, reason="ImageRefused", conditions=[cause])
+    with_instance = final_status(Observed(vm("Always"), ended))
+    stored = to_builtins(with_instance)
+    alone = final_status(Observed(vm("Always", **stored), None))
+    for status in (with_instance, alone):
+        told = {each.type: each for each in status.conditions}["Failure"]
+        assert (told.reason, told.message) == ("ImageRefused", "no file /disk/none.img")
+        assert status.printable_status == "CrashLoopBackOff"
+    runs = final_status(Observed(vm("Always", **to_builtins(alone)), vmi("Running", uid="44444444-dddd")))
+    assert "Failure" not in {each.type for each in runs.conditions}

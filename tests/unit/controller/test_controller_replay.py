@@ -28,6 +28,10 @@ CASES = ("Always", "Manual", "RerunOnFailure", "Once", "running=true", "running=
 
 # case, step: the fields that differ, and why
 DELIBERATE: dict[tuple[str, str], tuple[set[str], str]] = {
+    ("Once", "strategy-back"): (
+        {"conditions"},
+        "a start that failed is explained in Failure, also when the VMI is gone",
+    ),
     ("orphan", "vm-on-top-of-standalone"): (
         {"printableStatus", "created", "ready", "runStrategy", "desiredGeneration", "Ready", "conditions"},
         "FINDINGS 3: there the status of a VM that adopts a stand-alone VMI is never updated",
