@@ -54,6 +54,23 @@ def decode_patch(body: bytes) -> Any:
     return found
 
 
+def decode_apply(body: bytes) -> Any:
+    """The document of a server-side apply: YAML, which JSON is too. Repeated keys: the last one holds."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        from virt_types.errors import VirtError
+        from virt_types.manifest import load
+
+        try:
+            documents = list(load(body, "request body"))
+        except VirtError as error:
+            raise bad_request(f"error decoding YAML: {error.message}") from None
+        found = documents[0].obj if documents else None
+    require_depth(found)
+    return found
+
+
 def require_depth(value: Any) -> None:
     """400 when nested deeper than MAX_DEPTH; no recursion, so any depth is safe to ask about."""
     level = [value]

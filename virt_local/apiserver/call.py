@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError
+from virt_local.apiserver.fieldsets import FieldSet
 from virt_local.apiserver.registry import ResourceType, Version
-from virt_local.apiserver.status import bad_request, invalid_options, invalid_value, not_found, not_supported
+from virt_local.apiserver.status import TOO_LONG, bad_request, invalid_options, invalid_value, not_found, not_supported
 from virt_local.store import Key
+from virt_types.errors import Cause
 
 Params = Mapping[str, str]
 
+MAX_MANAGER = 128  # bytes of a field manager's name
 FIELD_VALIDATION = ("Ignore", "Strict", "Warn")
 
 
@@ -37,7 +40,14 @@ class Call:
     dry_run: bool = False
     field_validation: str = "Warn"
     field_manager: str = ""
+    tracked: bool = False  # a new object gets managedFields
+    applied: FieldSet | None = None  # what the caller owns by a server-side apply
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def manager(self) -> str:
+        """Who is said to own what this call writes."""
+        return self.field_manager or self.user.name.rpartition(":")[2]
 
     @property
     def key(self) -> Key:
@@ -64,10 +74,13 @@ class Call:
                 raise invalid_options(kind, not_supported("fieldValidation", validation, ["", *FIELD_VALIDATION]))
             self.field_validation = validation or "Warn"
         self.field_manager = params.get("fieldManager", "")
-        if len(self.field_manager) > 128:
-            raise invalid_options(
-                kind, invalid_value("fieldManager", self.field_manager, "may not be more than 128 bytes")
-            )
+        if len(self.field_manager) > MAX_MANAGER:
+            text = f"Too long: may not be more than {MAX_MANAGER} bytes"
+            raise invalid_options(kind, Cause(TOO_LONG, text, "fieldManager"))
+        for index, char in enumerate(self.field_manager):
+            if not char.isprintable():
+                text = f"invalid character U+{ord(char):04X} (at position {index})"
+                raise invalid_options(kind, invalid_value("fieldManager", self.field_manager, text))
 
 
 def integer(params: Params, name: str) -> int | None:

@@ -214,7 +214,7 @@ class HttpFace:
 
     async def _create(self, request: web.Request, call: Call, _route: Route) -> web.Response:
         media = negotiate(request.headers.get("Accept", ""))
-        call.read_write_options(request.query, "CreateOptions")
+        _options(request, call, "CreateOptions")
         obj, duplicates = await self._object(request, call.resource.kind)
         answer = await self._pipeline.create(call, obj, duplicates)
         return self._one(request, call, answer, media, answer.body)
@@ -223,7 +223,7 @@ class HttpFace:
         if not call.name:
             raise bad_request("name must be provided")
         media = negotiate(request.headers.get("Accept", ""))
-        call.read_write_options(request.query, "UpdateOptions")
+        _options(request, call, "UpdateOptions")
         obj, duplicates = await self._object(request, call.resource.kind)
         answer = await self._pipeline.update(call, obj, duplicates)
         return self._one(request, call, answer, media, answer.body)
@@ -231,7 +231,11 @@ class HttpFace:
     async def _patch(self, request: web.Request, call: Call, _route: Route) -> web.Response:
         media = negotiate(request.headers.get("Accept", ""))
         kind = _patch_kind(request, call)
-        call.read_write_options(request.query, "PatchOptions")
+        _options(request, call, "PatchOptions")
+        if kind is None:
+            patch = bodies.decode_apply(await _read(request))
+            answer = await self._pipeline.apply(call, patch, force=request.query.get("force", "").lower() in _TRUE)
+            return self._one(request, call, answer, media, answer.body)
         if "force" in request.query:
             raise invalid_options("PatchOptions", _FORCE)
         patch = bodies.decode_patch(await _read(request))
@@ -259,6 +263,7 @@ class HttpFace:
         return bodies.decode_object(await _read(request), request.headers.get("Content-Type", ""), kind)
 
 
+_TRUE = frozenset({"1", "t", "true"})
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _FORCE = not_supported("force", "true", ["nil"])._replace(
     reason="FieldValueForbidden", message="Forbidden: may not be specified for non-apply patch"
@@ -306,7 +311,16 @@ async def _read(request: web.Request) -> bytes:
     return b"".join(chunks)
 
 
-def _patch_kind(request: web.Request, call: Call) -> PatchKind:
+def _options(request: web.Request, call: Call, kind: str) -> None:
+    """What the query asks of a write. A client that names no manager is known by its program's name."""
+    call.read_write_options(request.query, kind)
+    agent = request.headers.get("User-Agent", "").partition("/")[0].split()
+    call.field_manager = call.field_manager or (agent[0] if agent else "unknown")
+    call.tracked = call.resource.kind != "Event"
+
+
+def _patch_kind(request: web.Request, call: Call) -> PatchKind | None:
+    """None for a server-side apply."""
     media = bodies.media_type(request.headers.get("Content-Type", ""))
     if media == APPLY:
         if not request.query.get("fieldManager"):
@@ -316,9 +330,7 @@ def _patch_kind(request: web.Request, call: Call) -> PatchKind:
                     reason="FieldValueRequired", message="Required value: is required for apply patch"
                 ),
             )
-        raise unsupported_media_type(
-            "this server does not do server-side apply yet: use `kubectl apply` without --server-side"
-        )
+        return None
     kind = _PATCH_KINDS.get(media)
     if kind is None or (kind == "strategic" and not call.resource.builtin):
         known = [name for name in _PATCH_KINDS if call.resource.builtin or _PATCH_KINDS[name] != "strategic"]

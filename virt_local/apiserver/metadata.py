@@ -167,9 +167,10 @@ def carry_over(meta: Json, old: Json) -> None:
             meta[key] = old[key]
         else:
             meta.pop(key, None)
-    meta.pop("managedFields", None)
-    if "managedFields" in old:
-        meta["managedFields"] = old["managedFields"]
+    if meta.get("managedFields") is None:
+        meta.pop("managedFields", None)
+        if "managedFields" in old:
+            meta["managedFields"] = old["managedFields"]
     meta["name"] = old["name"]
     if "namespace" in old:
         meta["namespace"] = old["namespace"]

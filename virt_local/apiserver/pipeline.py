@@ -86,6 +86,9 @@ class Pipeline:
             return await scale.patch(self._writer, call, kind, patch)
         return await self._writer.patch(call, kind, patch)
 
+    async def apply(self, call: Call, patch: Any, *, force: bool) -> Answer:
+        return await self._writer.apply(call, patch, force=force)
+
     async def delete(self, call: Call, options: DeleteOptions) -> Answer:
         return await self._deleter.delete(call, options)
 

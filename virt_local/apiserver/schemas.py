@@ -5,8 +5,11 @@ Walkers are compiled when a kind is first written and kept until its definition 
 
 from __future__ import annotations
 
+import copy
+
 from virt_kube.api import ApiError, Json
 from virt_local.apiserver.call import Call
+from virt_local.apiserver.fieldsets import META_SCHEMA
 from virt_local.apiserver.registry import ResourceType, Version
 from virt_local.apiserver.status import bad_request, invalid
 from virt_types.errors import Cause
@@ -16,11 +19,13 @@ from virt_types.structural import Walker, compile_schema
 class Schemas:
     def __init__(self) -> None:
         self._walkers: dict[tuple[str, str, str], Walker | None] = {}
+        self._slim: dict[tuple[str, str, str], Json] = {}
 
     def forget(self, crd: str) -> None:
         """The definition changed or is gone."""
-        for key in [key for key in self._walkers if f"{key[1]}.{key[0]}" == crd]:
-            del self._walkers[key]
+        for kept in (self._walkers, self._slim):
+            for key in [key for key in kept if f"{key[1]}.{key[0]}" == crd]:
+                del kept[key]
 
     def apply(self, call: Call, obj: Json, duplicates: list[str], *, patched: bool = False) -> list[Cause]:
         """Prune and default in place; returns what is wrong.
@@ -49,12 +54,45 @@ class Schemas:
         walker = self._walker(resource, version)
         return [] if walker is None else list(walker(obj, defaults=True, prune=True).causes)
 
+    def untyped(self, call: Call, obj: Json) -> str:
+        """Why an object can't be told into typed fields: the first unknown field or value of a wrong type."""
+        walker = self._walker(call.resource, call.version)
+        if walker is None:
+            return ""
+        result = walker(copy.deepcopy(obj), defaults=False, prune=True)
+        if result.unknown:
+            return f".{result.unknown[0]}: field not declared in schema"
+        wrong = next((cause for cause in result.causes if cause.reason == "FieldValueTypeInvalid"), None)
+        return f".{wrong.field}: {wrong.message}" if wrong else ""
+
+    def fields(self, call: Call) -> Json:
+        """The schema as far as field ownership asks: names, list keys, what is atomic. Kept: tracked writes need it."""
+        key = (call.resource.group, call.resource.plural, call.version.name)
+        if key not in self._slim:
+            found = _slim(call.version.schema() or {})
+            self._slim[key] = {**found, "properties": {**found.get("properties", {}), "metadata": META_SCHEMA}}
+        return self._slim[key]
+
     def _walker(self, resource: ResourceType, version: Version) -> Walker | None:
         key = (resource.group, resource.plural, version.name)
         if key not in self._walkers:
             schema = version.schema()
             self._walkers[key] = compile_schema(schema) if schema else None
         return self._walkers[key]
+
+
+_LEAF: Json = {}
+_OWNERSHIP = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "default")
+
+
+def _slim(schema: Json) -> Json:
+    found = {key: schema[key] for key in _OWNERSHIP if key in schema}
+    if "properties" in schema:
+        found["properties"] = {name: _slim(child) for name, child in schema["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            found[key] = _slim(schema[key])
+    return found or _LEAF
 
 
 def _unreadable(call: Call, cause: Cause, *, patched: bool) -> ApiError:

@@ -13,7 +13,7 @@ from typing import Any
 
 from virt_kube.admission import Admission, AdmissionRequest, Operation
 from virt_kube.api import ApiError, Json, PatchKind
-from virt_local.apiserver import metadata, patches, represent, rules
+from virt_local.apiserver import apply, metadata, ownership, patches, represent, rules
 from virt_local.apiserver.builtins import NAMESPACE, SERVICE
 from virt_local.apiserver.call import Answer, Call
 from virt_local.apiserver.reads import parse_version
@@ -72,6 +72,7 @@ class Writer:
             return await self._insert(call, obj)
 
     async def _insert(self, call: Call, obj: Json) -> Answer:
+        ownership.created(call, obj, self._schemas.fields)
         existing = self._store.get(call.key)
         if existing is not None:
             deleting = represent.meta(existing.value).deletion_timestamp is not None
@@ -126,6 +127,34 @@ class Writer:
 
         return await self.change(call, patched, walk=True)
 
+    async def apply(self, call: Call, patch: Any, *, force: bool) -> Answer:
+        """Server-side apply: 201 when it made the object. Raises 409 for fields others own, unless forced."""
+        applied = apply.require_patch(call, patch)
+        schema = self._schemas.fields(call)
+        if why := self._schemas.untyped(call, applied):
+            raise apply.untyped(call, why)
+        apply.require_unique(call, applied, schema)
+        call.applied = apply.fields(call, applied, schema)
+        if self._store.get(call.key) is None:
+            return await self._create_applied(call, applied)
+
+        def merged(old: Json) -> Json:
+            seen = represent.from_storage(old, call.resource)
+            seen["apiVersion"] = call.api_version
+            return apply.applied_to(call, seen, applied, schema, force=force)
+
+        return await self.change(call, merged, walk=True)
+
+    async def _create_applied(self, call: Call, applied: Json) -> Answer:
+        if call.subresource:
+            raise call.not_found()
+        if uid := applied["metadata"].get("uid"):
+            causes = [invalid_value("metadata.uid", uid, "field is immutable")]
+            raise invalid(call.resource.group, call.resource.kind, call.name, causes)
+        obj = copy.deepcopy(applied)
+        obj["metadata"].pop("resourceVersion", None)
+        return await self.create(call, obj)
+
     async def change(self, call: Call, make: Change, *, causes: Sequence[Cause] = (), walk: bool = False) -> Answer:
         """Replace the object by `make(a copy of it)`, as often as races demand.
 
@@ -170,6 +199,7 @@ class Writer:
             if call.resource.counts_generation and _counts(call, new, old):
                 new["metadata"]["generation"] = old_meta.get("generation", 0) + 1
             _drop_empty(new["metadata"])
+            ownership.updated(call, new, old, self._schemas.fields)
             unchanged = new == old and patches.same_json(new, old)
             if unchanged and not touched:
                 return self._answer(call, 200, record.value)
@@ -366,14 +396,13 @@ def _merge_untouched(call: Call, new: Json, old: Json) -> None:
     """A subresource changes its own part only, the object itself all but the status; in place."""
     if call.subresource in ("status", "finalize"):
         part = "status" if call.subresource == "status" else "spec"
-        changed, revision = new.get(part), new["metadata"].get("resourceVersion")
+        changed, meta = new.get(part), new["metadata"]
         new.clear()
         new.update(copy.deepcopy(old))
         new.pop(part, None)
         if changed is not None:
             new[part] = changed
-        if revision:
-            new["metadata"]["resourceVersion"] = revision
+        new["metadata"].update((key, meta[key]) for key in ("resourceVersion", "managedFields") if meta.get(key))
     elif call.version.status:
         new.pop("status", None)
         if "status" in old:

@@ -1,0 +1,138 @@
+"""Server-side apply: merge what a manager says into the object, take back what it no longer says, tell conflicts.
+
+`Writer.apply` calls it between decoding and the ordinary way of an update. Rules: sigs.k8s.io/structured-merge-diff.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from virt_kube.api import ApiError, Json
+from virt_local.apiserver import metadata
+from virt_local.apiserver.call import Call
+from virt_local.apiserver.fieldsets import (
+    FieldSet,
+    child_schema,
+    children,
+    compare,
+    dotted,
+    element_key,
+    fields_of,
+    granular,
+    prefixes,
+    without,
+)
+from virt_local.apiserver.ownership import (
+    APPLY,
+    IDENTITY,
+    Manager,
+    Owned,
+    before_first_apply,
+    countable,
+    read,
+    settle,
+    write,
+)
+from virt_local.apiserver.status import bad_request, server_error
+
+
+def require_patch(call: Call, patch: Any) -> Json:
+    """The body of an apply: a whole object of the path's kind and name, without managedFields. Raises 400."""
+    group, _, version = (
+        ("", "", "") if not isinstance(patch, dict) else str(patch.get("apiVersion") or "").rpartition("/")
+    )
+    kind = patch.get("kind") or "" if isinstance(patch, dict) else ""
+    if not isinstance(patch, dict) or patch.get("apiVersion") != call.api_version or kind != call.resource.kind:
+        raise bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+    meta = metadata.require_shape(patch, call.resource, call.version.name)
+    if meta.get("managedFields") is not None:
+        raise bad_request("metadata.managedFields must be nil")
+    name = meta.get("name")
+    if not name:
+        raise bad_request(
+            f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
+        )
+    if name != call.name:
+        raise metadata.wrong_name(name, call.name)
+    if meta.get("namespace") not in (None, "", call.namespace):
+        raise metadata.wrong_namespace()
+    return patch
+
+
+def require_unique(call: Call, applied: Json, schema: Json) -> None:
+    """No two elements of a list may have one key: 500, as a real server says it."""
+
+    def visit(value: Any, schema: Json, path: tuple[str, ...]) -> None:
+        if not granular(value, schema):
+            return
+        seen: set[str] = set()
+        for element, child, below in children(value, schema):
+            if element in seen:
+                raise untyped(call, f"{dotted(path)}: duplicate entries for key {dotted((element,))}")
+            seen.add(element)
+            visit(child, below, (*path, element))
+
+    visit(applied, schema, ())
+
+
+def untyped(call: Call, why: str) -> ApiError:
+    group, _, version = call.api_version.rpartition("/")
+    return server_error(
+        f"failed to create typed patch object ({call.namespace}/{call.name}; {group}/{version}, "
+        f"Kind={call.resource.kind}): {why}"
+    )
+
+
+def fields(call: Call, applied: Json, schema: Json) -> FieldSet:
+    """What the manager owns by this apply."""
+    return countable(call, fields_of(applied, schema))
+
+
+def applied_to(call: Call, live: Json, applied: Json, schema: Json, *, force: bool) -> Json:
+    """The object after the apply, with its managedFields; `live` is not changed. Raises 409."""
+    managers = read(live["metadata"]) or before_first_apply(call, live, schema)
+    ours = Manager(call.manager, APPLY, call.api_version, call.subresource)
+    mine = managers.get(ours)
+    wanted = fields(call, applied, schema)
+    new: Json = _merge(copy.deepcopy(live), applied, schema)
+    if mine is not None:
+        others = frozenset[tuple[str, ...]]().union(*(owned.fields for key, owned in managers.items() if key != ours))
+        # What was said before and is not said now goes, with the containers only it needed, unless others hold it.
+        gone = prefixes(mine.fields - wanted) - prefixes(wanted) - prefixes(others) - IDENTITY
+        new = without(new, schema, gone)
+    changes = compare(live, new, schema)
+    settle(call, managers, ours, changes, force=force)
+    time = mine.time if mine is not None else ""
+    if any(changes) or (mine is not None and mine.fields != wanted):
+        time = metadata.now()
+    managers[ours] = Owned(wanted, time)
+    write(new["metadata"], managers)
+    return new
+
+
+def _merge(live: Any, applied: Any, schema: Json) -> Any:
+    kind = granular(applied, schema)
+    if not kind or kind != granular(live, schema):
+        return copy.deepcopy(applied)
+    if isinstance(applied, dict):
+        for name, value in applied.items():
+            live[name] = _merge(live.get(name), value, child_schema(schema, name))
+        return live
+    return _merge_list(live, applied, schema)
+
+
+def _merge_list(live: list[Any], applied: list[Any], schema: Json) -> list[Any]:
+    """Elements in the order applied; those only the object has stay before what they stood before."""
+    items = schema.get("items") or {}
+    said = {element_key(item, schema): item for item in applied}
+    there = {element_key(item, schema): item for item in live}
+    waiting = list(there)
+    merged: list[Any] = []
+    for key, item in said.items():
+        while waiting and waiting[0] not in said:
+            merged.append(there[waiting.pop(0)])
+        if key in there:
+            waiting.remove(key)
+        merged.append(_merge(there.get(key), item, items))
+    return merged + [there[key] for key in waiting]
