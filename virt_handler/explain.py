@@ -27,7 +27,10 @@ def explain_command(files: Files, kvm: Kvm = False, node: Node = None, skip_vali
     for source in files:
         try:
             host = host_of(node, kvm=kvm)
-            for where, obj in objects_of(read(source), name_of(source)):
+            objects, passed = objects_of(read(source), name_of(source))
+            for note in passed:
+                typer.echo(note, err=True)
+            for where, obj in objects:
                 failed |= not _explained(where, obj, host, validate=not skip_validation)
         except VirtError as error:
             failed = True
@@ -38,7 +41,7 @@ def explain_command(files: Files, kvm: Kvm = False, node: Node = None, skip_vali
 
 def _explained(where: str, obj: dict[str, object], host: Host, *, validate: bool) -> bool:
     try:
-        machines, notes = sources_of(obj)
+        machines, notes = sources_of(obj, validate=validate)
         for note in notes:
             typer.echo(f"{where}: {note}", err=True)
         for machine in machines[:1]:

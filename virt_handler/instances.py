@@ -39,22 +39,28 @@ class Source(NamedTuple):
     prefix: str
 
 
-def sources_of(obj: Json) -> tuple[list[Source], list[str]]:
+def makes_guests(obj: Json) -> bool:
+    """Whether the object is of a kind that becomes a domain, in any version."""
+    kind = obj.get("kind")
+    return kind in KINDS and str(obj.get("apiVersion", "")).split("/")[0] in _groups(kind)
+
+
+def sources_of(obj: Json, *, validate: bool = True) -> tuple[list[Source], list[str]]:
     """The machines of a manifest's object and notes on what is old in it; raises RenderError naming field and value."""
     current, notes = legacy.convert(obj)
-    kind = current.get("kind")
-    if kind not in KINDS or str(current.get("apiVersion", "")).split("/")[0] not in _groups(kind):
+    kind = current.get("kind", "")
+    if not makes_guests(current):
         raise RenderError(
             f"{current.get('apiVersion')} {kind!r} is nothing that becomes a domain",
             hint=f"use a {', '.join(KINDS[:-1])} or {KINDS[-1]}",
         )
-    _check_schema(current, kind)
+    _check_schema(current, kind, validate=validate)
     return list(_expanded(current, kind)), notes
 
 
 def instances_of(obj: Json, *, validate: bool = True) -> Iterator[VirtualMachineInstance]:
     """The completed and checked VMIs of a manifest's object; raises VirtError naming field and value."""
-    for source in sources_of(obj)[0]:
+    for source in sources_of(obj, validate=validate)[0]:
         yield completed(source, validate=validate)
 
 
@@ -143,10 +149,11 @@ def _walker(kind: str) -> structural.Walker:
     return structural.compile_schema(crds.stored_schema(next(it for it in ALL_KINDS if it.kind == kind)))
 
 
-def _check_schema(obj: Json, kind: str) -> None:
+def _check_schema(obj: Json, kind: str, *, validate: bool) -> None:
     """Wrong types and unknown fields, in an API server's words; drops nulls and sets the schema's defaults."""
     walked = _walker(kind)(obj, defaults=True, prune=True)
-    _refuse([*walked.causes, *(Cause("FieldUnknown", f'unknown field "{field}"', field) for field in walked.unknown)])
+    causes = walked.causes if validate else []  # a type that is wrong does not decode either
+    _refuse([*causes, *(Cause("FieldUnknown", f'unknown field "{field}"', field) for field in walked.unknown)])
     name = (obj.get("metadata") or {}).get("name")
     if not isinstance(name, str) or not name or "/" in name:
         raise RenderError(f"metadata.name must be a text without slashes, not {name!r}", hint="give the object a name")

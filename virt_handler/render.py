@@ -17,7 +17,7 @@ from virt_handler import node_file
 from virt_handler.domain import obstacles, omissions, preview, render
 from virt_handler.domain.preview import NODE
 from virt_handler.errors import RenderError
-from virt_handler.instances import KINDS, Source, completed, sources_of
+from virt_handler.instances import KINDS, Source, completed, makes_guests, sources_of
 from virt_handler.model import Host
 from virt_types import manifest
 from virt_types.errors import VirtError
@@ -86,9 +86,12 @@ def _all(files: list[str], *, kvm: bool, node: Path | None, validate: bool) -> I
 
 def render_manifest(text: bytes, source: str, *, host: Host = NODE, validate: bool = True) -> Iterator[Rendered]:
     """The domain of each machine; one that fails stops none. Raises ManifestError for unreadable text."""
-    for where, obj in objects_of(text, source):
+    objects, passed = objects_of(text, source)
+    if passed:
+        yield Rendered("", notes=passed)
+    for where, obj in objects:
         try:
-            machines, old = sources_of(obj)
+            machines, old = sources_of(obj, validate=validate)
         except VirtError as error:
             yield Rendered("", error=at(where, error))
             continue
@@ -109,12 +112,22 @@ def _rendered(machine: Source, where: str, host: Host, *, validate: bool) -> Ren
         return Rendered("", error=at(where, error))
 
 
-def objects_of(text: bytes, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object with the place it stands at; raises ManifestError, and RenderError when there is none."""
-    documents = manifest.load(text, source)
-    if not documents:
-        raise RenderError(f"{source} has no objects", hint=f"give it a {', '.join(KINDS[:-1])} or {KINDS[-1]}")
-    return ((f"{source}:{document.line}", document.obj) for document in documents)
+def objects_of(text: bytes, source: str) -> tuple[list[tuple[str, dict[str, Any]]], tuple[str, ...]]:
+    """Each object that makes guests, with its place, and notes on the others.
+
+    Raises ManifestError, and RenderError when there is none.
+    """
+    found, passed = [], []
+    for document in manifest.load(text, source):
+        where, obj = f"{source}:{document.line}", document.obj
+        if makes_guests(obj):
+            found.append((where, obj))
+        else:
+            passed.append(f"{where}: {obj.get('apiVersion')} {obj.get('kind')!r} makes no guest: passed over")
+    if not found:
+        what = f"{source} has nothing that becomes a domain" + (f" ({passed[0]})" if passed else "")
+        raise RenderError(what, hint=f"give it a {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    return found, tuple(passed)
 
 
 def host_of(node: Path | None, *, kvm: bool) -> Host:

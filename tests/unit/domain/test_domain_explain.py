@@ -129,7 +129,7 @@ def test_what_cannot_be_explained_is_said_and_the_rest_goes_on(tmp_path: Path) -
     code, out, err = run("-f", "-", "-f", str(tmp_path / "gone.yaml"), text=text)
     assert code == 1
     assert out.startswith("# vm-cirros\n")
-    assert "stdin:1: v1 'Pod' is nothing that becomes a domain" in err
+    assert "stdin:1: v1 'Pod' makes no guest: passed over" in err
     assert "gone.yaml: no such file or directory" in err
 
 

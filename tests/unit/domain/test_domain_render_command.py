@@ -53,14 +53,24 @@ def test_reads_standard_input_and_old_versions() -> None:
 
 
 def test_one_bad_manifest_does_not_stop_the_next() -> None:
-    code, out, err = run("-f", "-", text=f"kind: Pod\napiVersion: v1\n---\n{HEAD}{DOMAIN % ''}")
+    bad = HEAD.replace("name: a", "name: ''") + DOMAIN % ""
+    code, out, err = run("-f", "-", text=f"{bad}\n---\n{HEAD}{DOMAIN % ''}")
     assert code == 1
     assert "<name>default_a</name>" in out
-    assert err.startswith("error: stdin:1: v1 'Pod' is nothing that becomes a domain")
+    assert err.startswith("error: stdin:1: metadata.name must be a text without slashes")
+
+
+def test_what_stands_beside_machines_is_passed_over() -> None:
+    code, out, err = run("-f", "-", text=f"kind: Secret\napiVersion: v1\n---\n{HEAD}{DOMAIN % ''}")
+    assert code == 0
+    assert "<name>default_a</name>" in out
+    assert err == "stdin:1: v1 'Secret' makes no guest: passed over\n"
 
 
 BAD = [
-    ("", "has no objects"),
+    ("", "has nothing that becomes a domain"),
+    ("kind: Pod\napiVersion: v1", "has nothing that becomes a domain (stdin:1: v1 'Pod'"),
+    ("kind: VirtualMachine\napiVersion: apps/v1", "'VirtualMachine' makes no guest"),
     ("a: [", "line 2"),
     (HEAD + DOMAIN % "disks: 3", "spec.domain.devices.disks"),
     (HEAD + DOMAIN % "disk: []", 'unknown field "spec.domain.devices.disk"'),
