@@ -28,6 +28,7 @@ CASES = ("Always", "Manual", "RerunOnFailure", "Once", "running=true", "running=
 
 # case, step: the fields that differ, and why
 DELIBERATE: dict[tuple[str, str], tuple[set[str], str]] = {
+    ("Once", "start-8"): ({"conditions"}, "as in strategy-back"),
     ("Once", "strategy-back"): (
         {"conditions"},
         "a start that failed is explained in Failure, also when the VMI is gone",
