@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 
@@ -19,6 +20,7 @@ from virt_local.apiserver.builtins import BUILTINS, CRD, FIRST_NAMESPACES, NAMES
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.discovery import Discovery
 from virt_local.apiserver.documents import GIT_VERSION, Documents
+from virt_local.apiserver.expiry import EventExpiry
 from virt_local.apiserver.http import HttpFace
 from virt_local.apiserver.openapi import OpenApi
 from virt_local.apiserver.pipeline import Pipeline
@@ -60,6 +62,8 @@ class ApiServer:
         self.app = web.Application()
         self.app.router.add_route("*", "/{path:.*}", face.handle)
         self._runner: web.AppRunner | None = None
+        self._expiry = EventExpiry(store)
+        self._sweeper: asyncio.Task[None] | None = None
         for _, record in store.objects(CRD.stored_as):
             self._define(record.value)
         store.subscribe(CRD.stored_as, self._definition_changed)
@@ -100,12 +104,17 @@ class ApiServer:
             await runner.cleanup()
             raise
         self._runner = runner
+        self._sweeper = asyncio.create_task(self._expiry.run())
         found: int = runner.addresses[0][1]
         log.info("api server listens host=%s port=%d", host, found)
         return found
 
     async def stop(self) -> None:
         """Stop listening and end open streams; the store is left to its owner."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+            self._sweeper = None
         self.store.end_watches()
         if self._runner is not None:
             await self._runner.cleanup()
