@@ -104,3 +104,4 @@ class Guest(NamedTuple):
     host_devices: Mapping[str, tuple[HostDeviceSource, ...]] = MappingProxyType({})
     cpuset: tuple[int, ...] = ()  # host processors this guest has for itself
     boot: BootFiles = BootFiles()
+    shares: frozenset[str] = frozenset()  # names of file systems that a virtiofs daemon serves

@@ -126,6 +126,12 @@ def _devices(guest: Guest) -> Iterator[Obstacle]:
         yield Obstacle(
             f"spec.domain.devices.tpm: node {host.name} can't emulate a TPM", "apt install swtpm swtpm-tools"
         )
+    for number, share in enumerate(devices.filesystems):
+        if share.name not in guest.shares:
+            yield Obstacle(
+                f"spec.domain.devices.filesystems[{number}]: nothing on node {host.name} serves {share.name!r}",
+                "attach the volume as a disk",
+            )
     yield from _screen(devices, guest)
     models = [name for name, since in PANIC_MODELS.items() if since <= host.libvirt_version]
     for number, panic in enumerate(devices.panic_devices):

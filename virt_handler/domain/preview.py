@@ -77,6 +77,7 @@ def preview(vmi: VirtualMachineInstance, *, node: Host = NODE) -> Guest:
         host_devices=_host_devices(vmi),
         cpuset=_cpuset(vmi, node),
         boot=_boot(vmi),
+        shares=frozenset(it.name for it in vmi.spec.domain.devices.filesystems),
     )
 
 

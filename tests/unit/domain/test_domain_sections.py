@@ -433,6 +433,7 @@ OBSTACLES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (minimal(cpu={"sockets": 1, "cores": 289, "maxSockets": 1}), {}, "spec.domain.cpu: 289 vCPUs"),
     (efi(secure=None), {}, "spec.domain.firmware.bootloader.efi.secureBoot needs"),
     (minimal({"tpm": {}}), {"host": ABLE._replace(tpm=False)}, "spec.domain.devices.tpm: node node1 can't"),
+    (minimal({"filesystems": [{"name": "f", "virtiofs": {}}]}), {}, "spec.domain.devices.filesystems[0]: nothing on"),
     (minimal({"video": {"type": "cirrus"}}), {}, "spec.domain.devices.video.type 'cirrus'"),
     (minimal({"panicDevices": [{"model": "pvpanic"}]}), {}, "spec.domain.devices.panicDevices[0].model 'pvpanic'"),
     (minimal(launchSecurity={"sev": {}}), {"host": ABLE._replace(sev=False)}, "spec.domain.launchSecurity.sev"),
