@@ -264,6 +264,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(world: World) -> None:
     except BaseException:
         sys.stderr.write("\n".join((f"seed {SEED}", *world.story, world.cluster.log()[-6000:])))
         raise
+    sys.stdout.write(f"{len(world.story)} rounds\n" + "\n".join(world.story))
     # A machine's end leaves nothing behind: as many records as guests.
     records = len(list((world.cluster.state / "node" / "records").glob("*.json")))
     assert records == len(world.qemus()) == len(list((world.cluster.state / "node" / "vmis").iterdir()))
