@@ -19,7 +19,7 @@ EVEN_PARITY_ANNOTATION = "alpha.kubevirt.io/EmulatorThreadCompleteToEvenParity"
 def cpu_of(guest: Guest, traits: Traits, memory: int, *, needs_cell: bool, page: int) -> Cpu:
     """`needs_cell`: memory other processes share must sit in a NUMA cell. `memory` and `page` (a hugepage) in bytes."""
     cpu = guest.vmi.spec.domain.cpu or CPU()
-    threads, cores, sockets = cpu.threads or 1, cpu.cores or 1, cpu.max_sockets or cpu.sockets or 1
+    threads, cores, sockets = cpu.threads or 1, cpu.cores or 1, most_sockets(cpu, guest.host.max_vcpus)
     mode, model = _mode(guest, cpu.model or "host-model")
     most = sockets * cores * threads
     cells: tuple[GuestCell, ...] = ()
@@ -39,6 +39,12 @@ def cpu_of(guest: Guest, traits: Traits, memory: int, *, needs_cell: bool, page:
         cells=cells,
         host_nodes=",".join(str(cell.host_cell) for cell in cells if cell.host_cell is not None),
     )
+
+
+def most_sockets(cpu: CPU, limit: int) -> int:
+    """Sockets the guest may grow to: what it asks for, or as many as QEMU's `limit` of processors (0: none) allows."""
+    now, wanted = cpu.sockets or 1, cpu.max_sockets or cpu.sockets or 1
+    return max(now, min(wanted, limit // ((cpu.cores or 1) * (cpu.threads or 1)))) if limit else wanted
 
 
 def _mode(guest: Guest, model: str) -> tuple[str, str]:

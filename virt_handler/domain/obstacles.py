@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from virt_handler.domain.disks import attachments_of
 from virt_handler.domain.firmware import has_ignition
-from virt_handler.domain.traits import ARCHITECTURES, traits_of
+from virt_handler.domain.traits import ARCHITECTURES, traits_of, vcpu_count
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest
 from virt_types.labels import IGNITION_DATA
-from virt_types.v1 import CPU, Devices, Features, Firmware
+from virt_types.v1 import Devices, Features, Firmware
 
 # Since which libvirt a panic device of this model, confidential memory of this kind, and two ACPI tables are known.
 PANIC_MODELS = {"isa": 0, "pseries": 0, "hyperv": 0, "s390": 0, "pvpanic": 9_001_000}
@@ -59,13 +59,11 @@ def _machine(guest: Guest) -> Iterator[Obstacle]:
 
 
 def _processor(guest: Guest) -> Iterator[Obstacle]:
-    cpu = guest.vmi.spec.domain.cpu or CPU()
-    most = (cpu.max_sockets or cpu.sockets or 1) * (cpu.cores or 1) * (cpu.threads or 1)
-    limit = guest.host.max_vcpus
-    if limit and most > limit:
+    wanted, limit = vcpu_count(guest.vmi.spec.domain), guest.host.max_vcpus
+    if limit and wanted > limit:
         yield Obstacle(
-            f"spec.domain.cpu: {most} vCPUs at most, QEMU on {guest.host.name} gives {limit}",
-            "lower sockets, cores, threads or maxSockets",
+            f"spec.domain.cpu: {wanted} vCPUs, QEMU on {guest.host.name} gives {limit}",
+            "lower sockets, cores or threads",
         )
 
 

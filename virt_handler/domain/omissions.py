@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from virt_handler.domain.cpu import most_sockets
 from virt_handler.domain.disks import LIBVIRT_DISCARD_GRANULARITY, LIBVIRT_DISK_IOTHREADS
 from virt_handler.domain.features import LIBVIRT_TLBFLUSH_MODES
 from virt_handler.domain.memory import LIBVIRT_ZERO_SLOTS
@@ -26,12 +27,17 @@ def omissions(guest: Guest) -> tuple[str, ...]:
         for field, effect, since in _asked(guest.vmi.spec.domain)
         if version < since
     )
-    return (*old, *_without_kvm(guest), *_user_mode(guest), *_one_network(guest))
+    return (*old, *_processor(guest), *_user_mode(guest), *_one_network(guest))
 
 
-def _without_kvm(guest: Guest) -> Iterator[str]:
+def _processor(guest: Guest) -> Iterator[str]:
     cpu, host = guest.vmi.spec.domain.cpu, guest.host
-    if cpu and cpu.model == "host-passthrough" and host.accelerator == "qemu" and cpu.model not in host.cpu_modes:
+    if cpu is None:
+        return
+    most, asked = most_sockets(cpu, host.max_vcpus), cpu.max_sockets or 0
+    if most < asked and asked != (cpu.sockets or 1) * DEFAULT.max_hotplug_ratio:
+        yield f"spec.domain.cpu.maxSockets: {most} at most (QEMU on {host.name} gives {host.max_vcpus} vCPUs)"
+    if cpu.model == "host-passthrough" and host.accelerator == "qemu" and cpu.model not in host.cpu_modes:
         yield "spec.domain.cpu.model: the most QEMU can emulate is used (without KVM there is no processor to pass)"
 
 

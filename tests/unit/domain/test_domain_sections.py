@@ -150,6 +150,26 @@ def test_the_first_socket_is_never_unplugged() -> None:
     assert [it.hotpluggable for it in cpu.hotplug] == [False] * 2 + [True] * 4
 
 
+SOCKETS = [
+    # sockets, maxSockets, cores, limit of QEMU, sockets in the domain, is it told
+    (1, 4, 100, 288, 2, False),  # 4 is what the default asks for
+    (1, 3, 100, 288, 2, True),
+    (1, 4, 2, 288, 4, False),
+    (1, 4, 100, 0, 4, False),
+    (3, 3, 100, 288, 3, False),
+]
+
+
+@pytest.mark.parametrize(("sockets", "most", "cores", "limit", "found", "told"), SOCKETS)
+def test_room_for_processors_ends_where_qemu_does(  # noqa: PLR0917  the columns of the table
+    sockets: int, most: int, cores: int, limit: int, found: int, told: bool
+) -> None:
+    manifest = minimal(cpu={"sockets": sockets, "maxSockets": most, "cores": cores, "threads": 1})
+    guest = guest_of(manifest, host=NODE._replace(max_vcpus=limit))
+    assert build(guest).cpu.sockets == found
+    assert any(text.startswith("spec.domain.cpu.maxSockets: ") for text in omissions(guest)) is told
+
+
 def pinned(policy: str | None = None, disks: int = 0, **cpu: Any) -> dict[str, Any]:
     domain = {"ioThreadsPolicy": policy} if policy else {}
     return with_disks(*(disk(f"d{n}") for n in range(disks)), cpu={"dedicatedCpuPlacement": True, **cpu}, **domain)
