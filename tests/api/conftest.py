@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+from support.widgets import widget_definition
 
 from virt_local import pki
 from virt_local.apiserver.authn import Authenticator
@@ -29,52 +30,6 @@ from virt_local.gc import GarbageCollector
 from virt_local.store import Store
 
 READY_WITHIN = 30  # seconds
-WIDGET_GROUP = "example.com"
-
-
-def widget_definition(plural: str = "widgets", **version: Any) -> dict[str, Any]:
-    """A small custom resource with a status, a scale, defaults, pruning and checks."""
-    kind = plural.removesuffix("s").capitalize()
-    schema = {
-        "type": "object",
-        "required": ["spec"],
-        "properties": {
-            "spec": {
-                "type": "object",
-                "properties": {
-                    "size": {"type": "integer", "minimum": 1},
-                    "color": {"type": "string", "default": "red"},
-                    "replicas": {"type": "integer"},
-                },
-            },
-            "status": {"type": "object", "properties": {"ready": {"type": "boolean"}, "replicas": {"type": "integer"}}},
-        },
-    }
-    scale = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{WIDGET_GROUP}"},
-        "spec": {
-            "group": WIDGET_GROUP,
-            "scope": "Namespaced",
-            "names": {"plural": plural, "kind": kind, "shortNames": [plural[:2]]},
-            "versions": [
-                {
-                    "name": "v1",
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": schema},
-                    "subresources": {"status": {}, "scale": scale},
-                    "additionalPrinterColumns": [
-                        {"name": "Color", "type": "string", "jsonPath": ".spec.color"},
-                        {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
-                    ],
-                    **version,
-                }
-            ],
-        },
-    }
 
 
 class Reply(NamedTuple):

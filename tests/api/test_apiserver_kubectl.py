@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.widgets import widget_definition
 
 if TYPE_CHECKING:
     from conftest import Kubectl, Served
@@ -208,8 +209,6 @@ def test_explain_and_api_resources(kubectl: Kubectl) -> None:
 
 
 def test_scale_and_a_definition_of_ones_own(kubectl: Kubectl) -> None:
-    from conftest import widget_definition
-
     kubectl("create", "-f", "-", stdin=json.dumps(widget_definition("gears")))
     kubectl("wait", "crd/gears.example.com", "--for=condition=Established", "--timeout=10s")
     gear = {"apiVersion": "example.com/v1", "kind": "Gear", "metadata": {"name": "g"}, "spec": {"replicas": 1}}
