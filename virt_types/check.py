@@ -19,7 +19,7 @@ from virt_types.codec import from_builtins, to_builtins
 from virt_types.defaults import default_vm, default_vmi
 from virt_types.errors import Cause, InvalidObject
 from virt_types.kinds import KINDS, Kind
-from virt_types.structural import Walker, compile_schema
+from virt_types.structural import UNCHECKED_RULES, Walker, compile_schema
 from virt_types.structural.suggest import suggestion
 
 Json = dict[str, Any]
@@ -159,7 +159,7 @@ def _walker(kind: Kind) -> Walker:
 def _schema_causes(obj: Json, kind: Kind) -> list[Cause]:
     """Wrong types, missing and unknown fields; sets the schema's defaults and drops nulls in `obj`."""
     result = _walker(kind)(obj, defaults=True, prune=True)
-    causes = list(result.causes)
+    causes = [cause for cause in result.causes if cause != UNCHECKED_RULES]
     for field in result.unknown:
         meant = _misplaced(kind.kind, field) or suggestion(_schema(kind), field)
         causes.append(Cause("FieldUnknown", f'unknown field "{field}"' + (f", {meant}" if meant else ""), field))

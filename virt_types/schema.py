@@ -135,8 +135,19 @@ KEYWORDS: dict[str, Schema] = {
     "DataVolumeSpec.contentType": {"enum": ["kubevirt", "archive"]},
     "LocalObjectReference.name": {"default": ""},
     "ConfigMapVolumeSource.name": {"default": ""},
-    "ContainerPathVolumeSource.path": {"maxLength": 4096},
-    "ContainerPathVolumeSource.readOnly": {"default": True},
+    "ContainerPathVolumeSource.path": {
+        "maxLength": 4096,
+        "x-kubernetes-validations": [
+            {"rule": "self.startsWith('/')", "message": "path must be absolute (start with '/')"},
+            {"rule": "!self.contains('..')", "message": "path must not contain '..'"},
+        ],
+    },
+    "ContainerPathVolumeSource.readOnly": {
+        "default": True,
+        "x-kubernetes-validations": [
+            {"rule": "self == true", "message": "readOnly must be true, write access is not supported"}
+        ],
+    },
     "PersistentVolumeClaimInfo.filesystemOverhead": _OVERHEAD,
     "InitrdInfo.checksum": _UINT32,
     "KernelInfo.checksum": _UINT32,

@@ -19,6 +19,13 @@ UNCHECKED_RULES = Cause(
     "correct the existing errors to complete validation",
     "<nil>",
 )
+# After these an API server does not evaluate the schema's rules any more, and says so.
+BLOCKING = frozenset(
+    (
+        "FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    )
+)  # fmt: skip
 
 
 class WalkResult(NamedTuple):
@@ -38,8 +45,7 @@ class Walker:
     def __call__(self, obj: Any, *, defaults: bool = True, prune: bool = True) -> WalkResult:
         walk = Walk(defaults=defaults, prune=prune)
         self._root(obj, None, walk)
-        blocking = {"FieldValueTypeInvalid", "FieldValueRequired"}
-        if self._has_rules and any(cause.reason in blocking for cause in walk.causes):
+        if self._has_rules and any(cause.reason in BLOCKING for cause in walk.causes):
             walk.causes.append(UNCHECKED_RULES)
         return WalkResult(walk.causes, [dotted(path) for path in walk.unknown])
 

@@ -25,7 +25,7 @@ from virt_types.v1 import (
     VirtualMachineInstanceSpec,
     VirtualMachineSpec,
 )
-from virt_types.validation import compute, datavolume, disks, guest, machine, many, network, pod, volumes
+from virt_types.validation import compute, datavolume, disks, guest, machine, many, network, pod, scheduling, volumes
 from virt_types.validation.scope import Rule, Scope, dns_subdomain_faults, invalid, shown
 
 SPEC_RULES: tuple[Rule, ...] = (
@@ -35,6 +35,7 @@ SPEC_RULES: tuple[Rule, ...] = (
     *volumes.RULES,
     *network.RULES,
     *pod.RULES,
+    *scheduling.RULES,
 )
 # A name becomes the label vm.kubevirt.io/name and part of paths and domain names.
 LONGEST_NAME = 63

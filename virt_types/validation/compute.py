@@ -139,6 +139,7 @@ def max_guest(scope: Scope) -> Iterator[Cause]:
         return
     if guest > most:
         yield invalid(field, "Guest memory is greater than the configured maxGuest memory")
+        return  # whether it could be plugged is a question for later
     pages = number(memory.hugepages.page_size) if memory.hugepages else None
     unit, name = (GIB, "1Gi") if pages == GIB else (2 * MIB, "2Mi")
     if guest % unit:

@@ -275,6 +275,34 @@ def launch_security(scope: Scope) -> Iterator[Cause]:
     gate = "WorkloadEncryptionTDX" if name == "tdx" else "WorkloadEncryptionSEV"
     if not scope.settings.enabled(gate):
         yield invalid(field, f"{gate} feature gate is not enabled in kubevirt-config")
+    elif (arch := scope.spec.architecture or scope.settings.architecture) != "amd64":
+        yield invalid(field, f"No launchSecurity support for architecture: {shown(arch)}")
+    else:
+        yield from (invalid(field, fault) for fault in _encryption_faults(scope, name.upper()))
+
+
+def _encryption_faults(scope: Scope, name: str) -> Iterator[str]:
+    """What an encrypted guest can't have."""
+    domain = scope.spec.domain
+    loader = domain.firmware.bootloader if domain.firmware else None
+    if loader is None or loader.efi is None:
+        yield f"{name} requires OVMF (UEFI)"
+    elif _secure(loader.efi):
+        yield f"{name} does not work along with SecureBoot"
+    for interface in domain.devices.interfaces:
+        if interface.boot_order is not None:
+            yield f"{name} does not work with bootable NICs: {shown(interface.name)}"
+
+
+def displays(scope: Scope) -> Iterator[Cause]:
+    """Of the virtual GPUs one can have the boot display."""
+    framed = 0
+    for gpu in scope.spec.domain.devices.gpus:
+        display = gpu.virtual_gpu_options.display if gpu.virtual_gpu_options else None
+        if display is not None and display.enabled is not False:
+            framed += display.ram_fb is None or display.ram_fb.enabled is not False
+    if framed > 1:
+        yield invalid(scope.at("domain.devices.gpus"), "configuring multiple displays with ramfb is not valid")
 
 
 def arm(scope: Scope) -> Iterator[Cause]:
@@ -313,5 +341,6 @@ RULES: tuple[Rule, ...] = (
     gated,
     reserved_overhead,
     launch_security,
+    displays,
     arm,
 )

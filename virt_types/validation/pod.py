@@ -1,4 +1,4 @@
-"""Rules about what a guest shares with a pod: probes, DNS, credentials, scheduling (rules 92 to 94, 99)."""
+"""Rules about what a guest shares with a pod: probes, DNS, credentials (rules 92 to 94)."""
 
 from __future__ import annotations
 
@@ -126,16 +126,4 @@ def _credential(scope: Scope, field: str, credential: AccessCredential) -> Itera
         yield invalid(at, f"{field} requires at least one user to be present in the users list")
 
 
-def placement(scope: Scope) -> Iterator[Cause]:
-    for index, constraint in enumerate(scope.spec.topology_spread_constraints):
-        field = scope.at(f"topologySpreadConstraints[{index}].maxSkew")
-        if constraint.max_skew <= 0:
-            yield invalid(field, f"{field}: Invalid value: {constraint.max_skew}: must be greater than zero")
-    node = scope.spec.affinity.node_affinity if scope.spec.affinity else None
-    needed = node.required_during_scheduling_ignored_during_execution if node else None
-    if needed is not None and not needed.node_selector_terms:
-        field = scope.at("affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms")
-        yield required(field, f"{field}: Required value: must have at least one node selector term")
-
-
-RULES: tuple[Rule, ...] = (probes, dns, credentials, placement)
+RULES: tuple[Rule, ...] = (probes, dns, credentials)

@@ -16,7 +16,7 @@ from virt_types.structural import compile_schema
 FOLDER = Path(__file__).resolve().parents[3] / "manifests" / "crds"
 DEFINITIONS = {definition["metadata"]["name"]: definition for definition in crds.custom_resource_definitions(KINDS)}
 # Said by us and by nobody upstream, or the other way round, and harmless: what a missing keyword means anyway.
-SAME_AS_ABSENT = {"description", "x-kubernetes-validations", "x-kubernetes-list-type: atomic"}
+SAME_AS_ABSENT = {"description", "x-kubernetes-list-type: atomic"}
 # Unsigned in KubeVirt, where the schema lets through what its decoder then refuses; we bound them in the schema.
 BOUNDED_HERE = {
     "acpiIndex", "bootOrder", "consecutiveFailCount", "cpuSet", "directMigrationNodePorts", "discardGranularity",

@@ -150,6 +150,28 @@ def test_closed_gates_close() -> None:
     assert "DeclarativeHotplugVolumes" in validate_vmi(instance(empty_drive), closed)[0].message
 
 
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        ({}, ["SEV requires OVMF (UEFI)"]),
+        ({"domain.firmware.bootloader.efi.secureBoot": False}, []),
+        (
+            {"domain.firmware.bootloader.efi": {}, "domain.features": {"smm": {"enabled": True}}},
+            ["SEV does not work along with SecureBoot"],
+        ),
+        (
+            {"domain.firmware.bootloader.efi.secureBoot": False, f"{NIC}.bootOrder": 1},
+            ["SEV does not work with bootable NICs: default"],
+        ),
+        ({"architecture": "s390x"}, ["No launchSecurity support for architecture: s390x"]),
+    ],
+)
+def test_encrypted_guests_where_the_gate_is_open(changes: dict[str, Any], messages: list[str]) -> None:
+    opened = DEFAULT._replace(gates=dict.fromkeys(GATES, True))
+    vmi = instance(changes | {"domain.launchSecurity.sev": {}})
+    assert [cause.message for cause in validate_vmi(vmi, opened)] == messages
+
+
 def test_memory_over_its_limit_without_live_update() -> None:
     vmi = instance({"domain.memory.guest": "2Gi", "domain.resources.limits.memory": "1Gi"})
     assert validate_vmi(vmi) == []
