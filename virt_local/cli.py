@@ -149,6 +149,32 @@ def kubeconfig(
     typer.echo(f"Added context {context} to {target}. Use it with: kubectl --context {context} get vms")
 
 
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where the copy is written. Must not exist.", show_default=False)],
+    state_dir: StateDir = None,
+) -> None:
+    """Copy all objects of the cluster to a file, while it runs or not. Disks and certificates are not in it."""
+    from virt_local.store.backup import backup as copy
+
+    found = copy(_settings(state_dir, None, "").places.state / "store.db", file.absolute())
+    typer.echo(f"Copied {found.objects} objects at revision {found.revision} to {found.path}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy made by backup.", show_default=False)],
+    state_dir: StateDir = None,
+) -> None:
+    """Put a copy in the place of the cluster's objects. The cluster must be down; what was there is kept."""
+    from virt_local.store.backup import restore as put_back
+
+    found, kept = put_back(file.absolute(), _settings(state_dir, None, "").places.state / "store.db")
+    typer.echo(f"Restored {found.objects} objects at revision {found.revision} to {found.path}")
+    if kept is not None:
+        typer.echo(f"What was there is kept as {kept}")
+
+
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
 def apiserver(context: typer.Context) -> None:
     """Run only a Kubernetes API server, in the foreground: --listen, --data-dir, ... (see --help)."""

@@ -81,7 +81,7 @@ class RevisionLog:
         self._settle = settle
         self._window = window
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
-        self._lock_file = _lock(path)
+        self._lock_file = lock_file(path)
         try:
             self._db = _connect(path)
             self.compacted = self._prepare()
@@ -237,8 +237,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _lock(path: Path) -> int:
-    """An advisory lock beside the file; the kernel drops it when the process dies, however it dies."""
+def lock_file(path: Path) -> int:
+    """An advisory lock beside the file, as a descriptor; the kernel drops it when the process dies, however it dies.
+
+    Raises StoreLocked.
+    """
     fd = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -257,5 +260,5 @@ def _lock(path: Path) -> int:
 def _damaged(path: Path, error: sqlite3.Error) -> StoreDamaged:
     return StoreDamaged(
         f"the store {path} can't be read: {error}",
-        hint="Restore a copy of the file, or move it away (with its -wal file) to start with an empty cluster.",
+        hint="Put a copy in its place: virtctl local restore FILE. Or move it (and its -wal file) away to start empty.",
     )
