@@ -16,9 +16,10 @@ import pytest
 from virt_handler import accelerator, addresses, domains, libvirt_errors, processes
 from virt_handler import errors as handler_errors
 from virt_handler.errors import ConsoleError, HandlerError, NetworkError, StateError
-from virt_handler.host import read_cpu_modes, read_machines
+from virt_handler.host import read_cpu_modes, read_devices, read_machines
 from virt_handler.layout import Layout, checked_uid
 from virt_handler.libvirt_host import read_qemu_user
+from virt_handler.model import Host
 from virt_handler.pictures import to_png
 from virt_handler.records import End, Lease, Record, Records, ShutdownClock
 from virt_handler.sockets import connect
@@ -119,6 +120,20 @@ def test_capabilities_name_the_user_the_machines_and_the_modes() -> None:
     assert read_machines(text, "x86_64") == {"pc-q35-7.2", "q35"}
     modes = "<d><cpu><mode name='a' supported='yes'/><mode name='b' supported='no'/></cpu></d>"
     assert read_cpu_modes(modes) == {"a"}
+
+
+DEVICES = """<domainCapabilities><vcpu max='288'/><devices>
+<video supported='yes'><enum name='modelType'><value>vga</value><value>bochs</value></enum></video>
+<tpm supported='yes'><enum name='backendModel'><value>passthrough</value>{emulator}</enum></tpm>
+</devices><features><sev supported='{sev}'/></features></domainCapabilities>"""
+
+
+def test_capabilities_name_devices_and_what_an_old_libvirt_does_not_say_stays_unknown() -> None:
+    found = Host("n", **read_devices(DEVICES.format(emulator="", sev="no")))
+    assert (found.max_vcpus, found.video_models, found.tpm, found.sev) == (288, {"vga", "bochs"}, False, False)
+    able = Host("n", **read_devices(DEVICES.format(emulator="<value>emulator</value>", sev="yes")))
+    assert (able.tpm, able.sev) == (True, True)
+    assert Host("n", **read_devices("<domainCapabilities/>")) == Host("n")
 
 
 def test_a_subnet_collides_with_no_route() -> None:
