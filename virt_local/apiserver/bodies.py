@@ -40,6 +40,7 @@ def decode_object(body: bytes, content_type: str, kind: str) -> tuple[Json, list
         found = {}
     if not isinstance(found, dict):
         raise _unrecognised(kind, "cannot unmarshal a list or scalar into an object", body)
+    _require_unicode(body, found)
     return found, duplicates
 
 
@@ -51,6 +52,7 @@ def decode_patch(body: bytes) -> Any:
         why = "unexpected end of JSON input" if not body.strip() else str(error)
         raise bad_request(f"error decoding patch: {why}") from None
     require_depth(found)
+    _require_unicode(body, found)
     return found
 
 
@@ -68,7 +70,17 @@ def decode_apply(body: bytes) -> Any:
             raise bad_request(f"error decoding YAML: {error.message}") from None
         found = documents[0].obj if documents else None
     require_depth(found)
+    _require_unicode(body, found)
     return found
+
+
+def _require_unicode(body: bytes, found: Any) -> None:
+    """400 for half a surrogate pair (`\\ud800`): only an escape can bring one in, and nothing could be stored."""
+    if b"\\u" in body or b"\\U" in body:
+        try:
+            msgspec.json.encode(found)
+        except UnicodeEncodeError as error:
+            raise bad_request(f"the body holds text that is no Unicode: {error.reason}") from None
 
 
 def require_depth(value: Any) -> None:
