@@ -112,7 +112,8 @@ def test_an_image_that_cannot_be_used_is_told_on_the_machine(
 
     def told() -> str:
         described = "".join(cluster.kubectl("describe", kind, vm, ok=False).stdout for kind in ("vm", "vmi"))
-        return described if all(re.search(word, described.split("Status:")[-1]) for word in words) else ""
+        statuses = "".join(re.split("^Status:$", described, flags=re.MULTILINE)[1:])
+        return described if all(re.search(word, statuses) for word in words) else ""
 
     shown = eventually(told, within=60, what=f"{words} in describe")
     assert "Traceback" not in shown
