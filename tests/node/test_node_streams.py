@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import logging
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from virt_handler import processes
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest]
 
@@ -133,3 +139,54 @@ async def test_a_vmi_that_does_not_run_here_has_no_console(guest: Client) -> Non
     other = Client(guest.session, "nobody")
     assert (await other.get("console"))[0] == 404
     assert await other.put("pause") == 404
+
+
+async def test_consoles_that_come_and_go_leave_nothing_open(guest: Client) -> None:
+    async with guest.stream("console") as ws:
+        await read_until(ws, BANNER)
+    before = open_files()
+    for number in range(30):
+        async with guest.stream("console?replay=0") as ws:
+            if number % 3 == 0:
+                await ws.send_bytes(b"x")
+        async with guest.stream("vnc") as ws:
+            await read_until(ws, b"RFB 003.")
+    async with asyncio.timeout(10):
+        while open_files() > before + 3:  # noqa: ASYNC110  what was closed is gone in a moment
+            await asyncio.sleep(0.05)
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  a count
+
+
+async def test_what_a_guest_is_told_in_secret_is_told_to_nobody_else(
+    cluster: Any, connection: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cloud-init's data: not in logs, events, status, QEMU's arguments or the domain; on disk for QEMU's user only."""
+    caplog.set_level(logging.DEBUG)
+    secret = "correct-horse-battery"
+    volumes = [
+        {"name": "boot", "containerDisk": {"image": "kubevirt/boot-sector:v1"}},
+        {"name": "seed", "cloudInitNoCloud": {"userData": f"#cloud-config\npassword: {secret}\n"}},
+    ]
+    made = await cluster.create("discreet", spec={"volumes": volumes})
+    vmi = await cluster.until_phase("discreet", "Running")
+    domain = connection.lookupByName("default_discreet")
+    arguments = command_line(domain.UUIDString())
+    assert "qemu-system" in arguments
+    told = [caplog.text, arguments, domain.XMLDesc(), json.dumps(vmi["status"]), str(await cluster.events())]
+    assert [text for text in told if secret in text] == []
+    state = cluster.options.layout.guest_state(made["metadata"]["uid"])
+    seed = state / "seed.iso"
+    assert secret.encode() in seed.read_bytes()
+    assert seed.stat().st_mode & 0o077 == 0
+    await cluster.delete("discreet")
+    await cluster.until_gone("discreet")
+    assert not state.exists()
+
+
+def command_line(uuid: str) -> str:
+    process = processes.find_qemu(uuid)
+    assert process is not None
+    return Path(f"/proc/{process.pid}/cmdline").read_text()
