@@ -98,7 +98,7 @@ def _expanded(obj: Json, kind: str) -> Iterator[Source]:
 
 
 def _replicas(spec: Json, name: str) -> Iterator[str]:
-    count = spec.get("replicas", 1)
+    count: int = spec.get("replicas", 1)
     if count > MOST_REPLICAS:
         raise RenderError(f"spec.replicas {count} is more than the {MOST_REPLICAS} shown at once", hint="ask for fewer")
     return (f"{name}-{number}" for number in range(count))
@@ -152,7 +152,7 @@ def _walker(kind: str) -> structural.Walker:
 def _check_schema(obj: Json, kind: str, *, validate: bool) -> None:
     """Wrong types and unknown fields, in an API server's words; drops nulls and sets the schema's defaults."""
     walked = _walker(kind)(obj, defaults=True, prune=True)
-    causes = walked.causes if validate else []  # a type that is wrong does not decode either
+    causes = [it for it in walked.causes if validate or it.reason == "FieldValueTypeInvalid"]
     _refuse([*causes, *(Cause("FieldUnknown", f'unknown field "{field}"', field) for field in walked.unknown)])
     name = (obj.get("metadata") or {}).get("name")
     if not isinstance(name, str) or not name or "/" in name:

@@ -163,8 +163,9 @@ def _of_manifest(source: Source, host: Host) -> Iterator[_Variation]:
 
 def _of_wholes(source: Source, host: Host) -> Iterator[_Variation]:
     """Objects with all that is in them, the inner ones first: why an element is there at all."""
-    root = (*_inside(source), "spec")
-    for path in sorted(_wholes(_at(source.obj, root), root), key=len, reverse=True):
+    root: Path = (*_inside(source), "spec")
+    inner = (path for path in _wholes(source.obj, ()) if path[: len(root)] == root and len(path) > len(root))
+    for path in sorted(inner, key=len, reverse=True):
         makes: list[Make] = [_guest_of_obj(source, partial(_without, source.obj, path), host)]
         if isinstance(path[-1], int) and (name := _at(source.obj, path).get("name")):
             makes.append(_guest_of_obj(source, partial(_dropped, source.obj, name), host))

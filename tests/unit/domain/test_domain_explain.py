@@ -133,6 +133,14 @@ def test_what_cannot_be_explained_is_said_and_the_rest_goes_on(tmp_path: Path) -
     assert "gone.yaml: no such file or directory" in err
 
 
+def test_a_manifest_that_says_nothing_is_all_defaults(tmp_path: Path) -> None:
+    text = "apiVersion: kubevirt.io/v1\nkind: {}\nmetadata: {{name: m}}\n"
+    for kind in ("VirtualMachineInstance", "VirtualMachine", "VirtualMachineInstanceReplicaSet"):
+        code, out, err = run("-f", "-", "--skip-validation", text=text.format(kind))
+        assert (code, err) == (0, "")
+        assert 'mode="host-model"' in out
+
+
 def test_an_element_nobody_asked_for_says_how_to_be_rid_of_it() -> None:
     found = explained(minimal())
     assert of(found, "/devices/video") == [("unset", "spec.domain.devices.autoattachGraphicsDevice")]

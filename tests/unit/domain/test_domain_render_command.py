@@ -138,6 +138,25 @@ def test_machines_of_one_name_get_files_of_their_own(tmp_path: Path) -> None:
     assert parsed((tmp_path / "bar_web-0.xml").read_text()).findtext("name") == "bar_web-0"
 
 
+TYPES = [
+    (REPLICAS.replace("replicas: 3", "replicas: many"), "spec.replicas"),
+    (REPLICAS.replace("replicas: 3", "replicas: 10001"), "spec.replicas 10001 is more than"),
+    (REPLICAS.replace(TEMPLATE, "[]"), "spec.template"),
+    (REPLICAS.replace("selector: {}, ", "").replace(TEMPLATE, "{spec: [1]}"), "spec.template.spec"),
+    (POOL.replace("runStrategy: Always, template", "template: 3, x"), "spec.virtualMachineTemplate.spec.template"),
+    (HEAD.replace("spec:", "spec: 3\nstatus:") + DOMAIN % "", "spec"),
+    (HEAD.replace("{name: a}", "[]") + DOMAIN % "", "metadata"),
+]
+
+
+@pytest.mark.parametrize(("text", "field"), TYPES)
+def test_a_wrong_type_is_refused_even_without_validation(text: str, field: str) -> None:
+    code, out, err = run("-f", "-", "--skip-validation", text=text)
+    assert (code, out) == (1, "")
+    assert field in err
+    assert "Traceback" not in err
+
+
 def node(tmp_path: Path, text: str) -> str:
     path = tmp_path / "node.yaml"
     path.write_text(text)
