@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from virt_local.apiserver import server
+
 if TYPE_CHECKING:
     from conftest import Api
 
@@ -84,7 +86,28 @@ async def test_a_flood_of_headers_is_refused(wire: Wire, flood: bytes) -> None:
     assert await wire.answer() in {0, 400, 414, 431}
 
 
-async def test_two_lengths_and_a_length_beside_chunks_are_refused(wire: Wire) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+async def test_who_never_finishes_asking_is_hung_up_on(wire: Wire, begun: bytes) -> None:
+    await wire.send(begun)
+    drip = asyncio.create_task(dripping(wire))
+    async with asyncio.timeout(15):
+        assert await wire.answer() == 0
+    drip.cancel()
+
+
+async def dripping(wire: Wire) -> None:
+    """One more header every now and then, and never the last."""
+    while await wire.send(b"X-A: b\r\n" if wire.sent else b""):  # noqa: ASYNC110  it sends
+        await asyncio.sleep(0.2)
+
+
+async def test_two_lengths_are_refused(wire: Wire) -> None:
     """Or whoever stands before the server may see another request than the server does."""
     await wire.send(head("POST", CONFIGMAPS, "Content-Length: 2", "Content-Length: 20") + b"{}")
     assert await wire.answer() == 400

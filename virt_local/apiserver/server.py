@@ -34,6 +34,7 @@ log = logging.getLogger("virt_local.apiserver")
 
 SYSTEM = UserInfo("system:apiserver", ("system:masters", AUTHENTICATED))
 MAX_HEADER = 16 * 1024  # bytes of one header field, and of the request line
+IDLE = 90.0  # seconds a connection may wait between requests, or take over the head of one: k8s.io/apiserver's
 STOP_GRACE = 2.0  # seconds open watches have to end
 
 
@@ -94,6 +95,7 @@ class ApiServer:
             access_log=None,
             max_line_size=MAX_HEADER,
             max_field_size=MAX_HEADER,
+            keepalive_timeout=IDLE,
             shutdown_timeout=STOP_GRACE,
         )
         await runner.setup()
