@@ -165,9 +165,10 @@ def _no_memory_hotplug(scope: Scope, guest: Decimal) -> Iterator[str]:
 
 def cpu_amounts(scope: Scope) -> Iterator[Cause]:
     resources = scope.spec.domain.resources
-    wanted, limit = number(resources.requests.get("cpu")), number(resources.limits.get("cpu"))
+    asked = resources.requests.get("cpu", resources.limits.get("cpu"))  # as it will be in the instance
+    wanted, limit = number(asked), number(resources.limits.get("cpu"))
     for value, field, text in (
-        (wanted, scope.at(REQUESTS_CPU), resources.requests.get("cpu")),
+        (wanted, scope.at(REQUESTS_CPU), asked),
         (limit, scope.at(LIMITS_CPU), resources.limits.get("cpu")),
     ):
         if value is not None and value < 0:

@@ -63,9 +63,9 @@ def data_volume_templates(spec: VirtualMachineSpec, namespace: str, above: str) 
             )
         seen.add(name)
         yield from (invalid(f"{path}.metadata.name", fault) for fault in (dns_subdomain_faults(name) if name else ()))
-        yield from target(f"{path}.spec", template.spec)
-        yield from origin(f"{path}.spec", template.spec)
-        if name and name not in used:
+        faults = [*target(f"{path}.spec", template.spec), *origin(f"{path}.spec", template.spec)]
+        yield from faults
+        if name and name not in used and not faults:
             message = f"DataVolumeTemplate entry {path} must be referenced in the VMI template's 'volumes' list"
             yield required(path, message)
         yield from _namespace(path, template, namespace)

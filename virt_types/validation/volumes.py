@@ -41,8 +41,9 @@ CloudInit = CloudInitNoCloudSource | CloudInitConfigDriveSource
 def names(scope: Scope) -> Iterator[Cause]:
     seen: dict[str, str] = {}
     for path, volume in scope.volumes:
-        for fault in dns_label_faults(volume.name):
-            yield invalid(f"{path}.name", fault)
+        faults = dns_label_faults(volume.name)
+        if faults and all(disk.name != volume.name for _, disk in scope.disks):  # else its disk is told
+            yield from (invalid(f"{path}.name", fault) for fault in faults)
         if volume.name in seen:
             yield duplicate(f"{path}.name", f"{path} and {seen[volume.name]} must not have the same Name.")
         seen.setdefault(volume.name, path)
