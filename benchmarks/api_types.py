@@ -51,7 +51,7 @@ def decoding(data: bytes, rounds: int) -> Ratio:
 
 
 def importing(rounds: int) -> Amount:
-    """Interpreters with and without the types in turn; the fastest of each, as nothing but other work makes one slower."""
+    """Interpreters with and without the types in turn; the fastest of each: only other work makes one slower."""
     env = measure.environment()
 
     def start(code: str) -> float:
