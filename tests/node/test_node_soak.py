@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ MACHINES = {"always": {"running": True}, "manual": {"runStrategy": "Manual"}, "m
 WHILE_UP = ("stop", "force-stop", "restart", "delete", "nothing")
 WHILE_DOWN = ("start", "delete", "nothing")
 LONGEST_PAUSE = 1.5
+# Seconds a command takes, about: kills within them meet it on its way.
+COMMAND = 0.4
 
 
 class Qemu(NamedTuple):
@@ -161,14 +164,16 @@ class World:
             command, env=self.cluster.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def kill(self) -> None:
-        """kill -9 of the supervisor, or of some of the components that run apart."""
-        if not self.apart:
-            self.cluster.kill("api")
-            return
-        for part in self.random.sample(PARTS, self.random.randint(1, 3)):
-            self.cluster.kill(part)
-            self.story[-1] += f" {part}"
+    def victims(self) -> dict[str, int]:
+        """The supervisor, or some of the components that run apart: known before, so that the kill comes at once."""
+        pids = self.cluster.pids()
+        parts = self.random.sample(PARTS, self.random.randint(1, 3)) if self.apart else ["api"]
+        return {part: pids[part] for part in parts}
+
+    def kill(self, victims: dict[str, int]) -> None:
+        for pid in victims.values():
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: all(start_time(pid) is None for pid in victims.values()), 10)
 
     def round(self) -> None:
         """One wish, one kill, and everything is as it should be again."""
@@ -176,15 +181,16 @@ class World:
         before = {each: self.get("vmi", each) for each in MACHINES}
         guests = self.qemus()
         what = self.random.choice(WHILE_UP if name in guests else WHILE_DOWN)
-        pause = self.random.random() ** 2 * LONGEST_PAUSE
-        self.story.append(f"{what} {name}, after {pause:.2f} s kill")
-        asking = self.ask(name, what)
         acknowledged = self.random.random() < 0.7
+        pause = self.random.random() ** 2 * LONGEST_PAUSE if acknowledged else self.random.random() * COMMAND
+        victims = self.victims()
+        self.story.append(f"{what} {name}, after {pause:.2f} s kill {' '.join(victims)}")
+        asking = self.ask(name, what)
         if acknowledged:
             output, _ = asking.communicate(timeout=60)
             assert asking.returncode == 0, output
         time.sleep(pause)
-        self.kill()
+        self.kill(victims)
         others = {each: guest for each, guest in guests.items() if each != name or what == "nothing"}
         assert others.items() <= self.qemus().items(), (others, self.qemus())
         self.up()
