@@ -239,11 +239,7 @@ class Informer(Generic[T]):
         key = key_of(obj)
         version = obj.metadata.resource_version
         old = self._objects.get(key)
-        if (
-            old is not None
-            and old.metadata.uid != obj.metadata.uid
-            and _later(old.metadata.resource_version, version)
-        ):
+        if old is not None and old.metadata.uid != obj.metadata.uid and _later(old.metadata.resource_version, version):
             return
         if version.isdigit():
             self._tombstones[key] = max(int(version), self._tombstones.pop(key, 0))
