@@ -51,6 +51,7 @@ class DiskSource(NamedTuple):
     block: bool = False  # a block device rather than a file
     readonly: bool = False
     backing: DiskSource | None = None
+    keep_owner: bool = False  # a file of the machine: libvirt must not give it to QEMU's user
     discard: bool = True
     direct_io: bool | None = None  # whether O_DIRECT works on the source and its backing file; None: not tried
     preallocated: bool = False

@@ -173,6 +173,7 @@ class Disk(NamedTuple):
     path: str  # empty: an empty drive
     block: bool
     format: str
+    keep_owner: bool
     backing: BackingFile | None
     bus: str
     target: str

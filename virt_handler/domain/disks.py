@@ -112,6 +112,7 @@ def _disk(guest: Guest, traits: Traits, threads: Threads, it: Attachment, target
         path=source.path if source else "",
         block=source.block if source else False,
         format=source.format if source else "raw",
+        keep_owner=bool(source and source.keep_owner),
         backing=BackingFile(backing.path, backing.format, backing.block) if backing else None,
         bus=it.bus,
         target=target,

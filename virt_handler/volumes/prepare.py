@@ -169,12 +169,13 @@ class Volumes:
         parts = [safe_paths.component(namespace, field), safe_paths.component(name, field)]
         return await asyncio.to_thread(_claim_file, self._layout.volumes, parts, capacity, owner, field)
 
-    async def _host_disk(self, _vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
+    async def _host_disk(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
         if volume.host_disk is None:
             raise UnsupportedVolume(volume.name)
         field = f"volume {volume.name!r}: hostDisk.path"
-        await asyncio.to_thread(_host_file, volume.host_disk, owner, field)
-        return await asyncio.to_thread(_lasting, volume.host_disk.path)
+        await asyncio.to_thread(_host_file, volume.host_disk, owner, field, writes=_is_written(vmi, volume.name))
+        found = await asyncio.to_thread(_lasting, volume.host_disk.path)
+        return found._replace(keep_owner=owner is not None)
 
 
 def _lasting(path: str) -> DiskSource:
@@ -214,11 +215,23 @@ def _claim_file(volumes: Path, parts: list[str], capacity: int, owner: Owner, fi
     return str(place / DISK)
 
 
-def _host_file(disk: HostDisk, owner: Owner, field: str) -> None:
-    """`Disk` must be there; `DiskOrCreate` is made sparse, and belongs to QEMU's user only when it was made here."""
+def _is_written(vmi: VirtualMachineInstance, volume: str) -> bool:
+    """Whether the guest may write to the disk of this volume."""
+    spec = next((disk for disk in vmi.spec.domain.devices.disks if disk.name == volume), None)
+    target = (spec.disk or spec.cdrom or spec.lun) if spec is not None else None
+    return not (target is not None and target.readonly)
+
+
+def _host_file(disk: HostDisk, owner: Owner, field: str, *, writes: bool) -> None:
+    """`Disk` must be there; `DiskOrCreate` is made sparse, and belongs to QEMU's user only when it was made here.
+
+    A file of the machine keeps its owner: QEMU's user gets at it only where that owner allows it.
+    """
     *parents, name = safe_paths.parts_of(disk.path, field)
     with safe_paths.directory(Path("/"), parents, field) as fd:
-        if safe_paths.regular_file(fd, name, field, disk.path) is not None:
+        found = safe_paths.regular_file(fd, name, field, disk.path)
+        if found is not None:
+            _check_access(found, owner, field, disk.path, writes=writes)
             return
         if disk.type != "DiskOrCreate":
             raise VolumeError(f"{field}: {disk.path} does not exist", hint="create it, or use type: DiskOrCreate")
@@ -233,6 +246,20 @@ def _host_file(disk: HostDisk, owner: Owner, field: str) -> None:
         if capacity < disk_images.MEBIBYTE:
             raise VolumeError(f"{field}: capacity {disk.capacity!r} is less than 1Mi")
         _create(fd, name, capacity, owner)
+
+
+def _check_access(found: os.stat_result, owner: Owner, field: str, path: str, *, writes: bool) -> None:
+    """QEMU's user must be allowed to open the file as it is; raises VolumeError."""
+    if owner is None:
+        return
+    uid, gid = owner
+    shift = 6 if found.st_uid == uid else 3 if found.st_gid == gid else 0
+    wanted = 0o6 if writes else 0o4
+    if (found.st_mode >> shift) & wanted != wanted:
+        raise VolumeError(
+            f"{field}: QEMU's user (uid {uid}, gid {gid}) may not {'write' if writes else 'read'} {path}",
+            hint=f"if a guest may have this file: chown {uid}:{gid} {path}",
+        )
 
 
 def _create(dir_fd: int, name: str, size: int, owner: Owner) -> None:

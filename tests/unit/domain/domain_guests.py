@@ -109,7 +109,7 @@ def _source(volume: Volume) -> DiskSource:
     if volume.empty_disk:
         return overlay
     if volume.host_disk:
-        return DiskSource(volume.host_disk.path, direct_io=True, block_sizes=(4096, 4096, 4096))
+        return DiskSource(volume.host_disk.path, direct_io=True, keep_owner=True, block_sizes=(4096, 4096, 4096))
     if volume.cloud_init_no_cloud:
         return DiskSource(f"{STATE}/{volume.name}.iso", readonly=True, discard=False)
     path = "/dev/vg/raw" if volume.name == "raw" else f"{claims}/{volume.name}/disk.img"

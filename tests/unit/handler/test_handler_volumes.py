@@ -26,7 +26,7 @@ from virt_handler.volumes.objects import Objects
 from virt_handler.volumes.prepare import Volumes
 from virt_kube.api import NotFound, Resource
 from virt_types.codec import from_builtins
-from virt_types.v1 import VirtualMachineInstance
+from virt_types.v1 import Disk, DiskTarget, VirtualMachineInstance
 
 UID = "5f5d0d4e-0000-4000-8000-000000000001"
 
@@ -290,6 +290,37 @@ async def test_a_host_disk_is_made_only_when_asked_and_never_given_away(layout: 
     before = path.stat()
     await prepared(layout, {"hostDisk": {"path": str(path), "type": "Disk"}})
     assert (path.stat().st_mode, path.stat().st_uid) == (before.st_mode, before.st_uid)
+
+
+@pytest.mark.parametrize(
+    ("mode", "mine", "readonly", "may"),
+    [
+        (0o600, "nobody", False, False),
+        (0o644, "nobody", False, False),
+        (0o644, "nobody", True, True),
+        (0o666, "nobody", False, True),
+        (0o600, "user", False, True),
+        (0o660, "group", False, True),
+        (0o640, "group", False, False),
+    ],
+)
+async def test_a_host_disk_needs_its_owner_to_let_qemu_in(  # noqa: PLR0917  pytest passes them by name
+    layout: Layout, tmp_path: Path, mode: int, mine: str, readonly: bool, may: bool
+) -> None:
+    path = tmp_path / "host.img"
+    path.write_bytes(bytes(1 << 20))
+    path.chmod(mode)
+    stat = path.stat()
+    qemu = (stat.st_uid + (mine != "user"), stat.st_gid + (mine != "group"))
+    volumes = Volumes(layout, ImageStore(layout.images, {}, frozenset()), Objects(FakeApi(OBJECTS)), lambda *_: None)  # type: ignore[arg-type]
+    asked = vmi({"hostDisk": {"path": str(path), "type": "Disk"}})
+    asked.spec.domain.devices.disks = [Disk(name="vol", disk=DiskTarget(readonly=readonly))]
+    if may:
+        assert (await volumes.prepare(asked, qemu))["vol"].keep_owner
+    else:
+        with pytest.raises(VolumeError, match="may not"):
+            await volumes.prepare(asked, qemu)
+    assert (path.stat().st_mode, path.stat().st_uid) == (stat.st_mode, stat.st_uid)
 
 
 async def test_a_host_disk_larger_than_the_file_system_is_refused(layout: Layout, tmp_path: Path) -> None:
