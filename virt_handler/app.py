@@ -123,28 +123,31 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
             informer.add_handler(partial(_enqueue, queue))
             agents.append(agent)
             agent.add_all()  # adoption: every guest we ever touched is looked at before anything else happens
-            runner = Runner("virt-handler", queue, agent.reconcile, workers=options.workers)
-            try:
-                async with asyncio.TaskGroup() as work_tasks:
-                    work_tasks.create_task(runner.run())
-                    work_tasks.create_task(_resync(agent))
-                    work_tasks.create_task(network.start(nets))
-                    work_tasks.create_task(_collect(images, layout))
-                    work_tasks.create_task(Server(host, layout, informer, records).run())
-                    work_tasks.create_task(
-                        NodeAgent(
-                            client,
-                            options.node_name,
-                            verdict,
-                            register=options.register_node,
-                            healthy=host.connected.is_set,
-                        ).run()
-                    )
-                    log.info("virt-handler ready node=%s guests=%d", options.node_name, len(list(records.all())))
-            finally:
-                await agent.stop()
+            node = NodeAgent(
+                client, options.node_name, verdict, register=options.register_node, healthy=host.connected.is_set
+            )
+            log.info("virt-handler ready node=%s guests=%d", options.node_name, len(list(records.all())))
+            await _work(agent, node, nets, images, options)
     finally:
         await images.close()
+
+
+async def _work(agent: Agent, node: NodeAgent, nets: Network, images: ImageStore, options: Options) -> None:
+    """Everything an agent that has looked around does at once, until cancelled."""
+    layout = options.layout
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for work in (
+                Runner(COMPONENT, agent.queue, agent.reconcile, workers=options.workers).run(),
+                _resync(agent),
+                network.start(nets),
+                _collect(images, layout),
+                Server(agent.libvirt, layout, agent.informer, agent.records).run(),
+                node.run(),
+            ):
+                tasks.create_task(work)
+    finally:
+        await agent.stop()
 
 
 def _rendered(guest: Guest) -> str:
