@@ -8,7 +8,7 @@ import typer
 
 from virtctl import flags, lifecycle
 from virtctl.errors import UsageError
-from virtctl.http import Client
+from virtctl.http import Client, Json
 
 Machines = Annotated[list[str], typer.Argument(metavar="[vm] NAME...", show_default=False, help="Virtual machines.")]
 Instance = Annotated[str, typer.Argument(metavar="VMI", show_default=False, help="The virtual machine instance.")]
@@ -38,7 +38,14 @@ def wait_limit(wait: bool, timeout: str) -> float | None:
     return flags.seconds(timeout) if wait else None
 
 
-def check_force(force: bool, grace_period: int) -> None:
-    """--force and --grace-period belong together, as KubeVirt's virtctl has it."""
+def ending(force: bool, grace_period: int, field: str, dry_run: bool) -> Json:
+    """The body of a stop or restart; the API calls the grace period `field`.
+
+    --force and --grace-period belong together, as KubeVirt's virtctl has it.
+    """
     if force != (grace_period != NO_GRACE_PERIOD):
         raise UsageError("Must both use --force=true and set --grace-period.")
+    body: Json = {field: grace_period} if force else {}
+    if dry_run:
+        body["dryRun"] = ["All"]
+    return body

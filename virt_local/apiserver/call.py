@@ -57,9 +57,6 @@ class Call:
     def api_version(self) -> str:
         return self.resource.api_version(self.version)
 
-    def key_named(self, name: str) -> Key:
-        return Key(self.resource.stored_as, self.namespace, name)
-
     def not_found(self) -> ApiError:
         return not_found(self.resource.group, self.resource.plural, self.name)
 

@@ -146,9 +146,6 @@ class Registry:
     def serves(self, group: str, version: str) -> bool:
         return version in self.groups().get(group, [])
 
-    def is_custom(self, group: str) -> bool:
-        return any(not resource.builtin for resource in self._types.values() if resource.group == group)
-
     def fingerprint(self) -> str:
         """The same for the same resources, also in another process: clients keep documents by it."""
         text = ";".join(f"{r.qualified}={r.digest}" for r in self.all())

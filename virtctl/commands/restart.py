@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from virtctl import lifecycle
@@ -16,13 +14,10 @@ from virtctl.options import (
     Machines,
     Timeout,
     Wait,
-    check_force,
     client_of,
+    ending,
     wait_limit,
 )
-
-if TYPE_CHECKING:
-    from virtctl.http import Json
 
 EXAMPLES = """
 # Restart myvm and return when the new guest is running
@@ -44,12 +39,7 @@ def command(
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Restart virtual machines."""
-    check_force(force, grace_period)
-    body: Json = {}
-    if force:
-        body["gracePeriodSeconds"] = grace_period
-    if dry_run:
-        body["dryRun"] = ["All"]
+    body = ending(force, grace_period, "gracePeriodSeconds", dry_run)
     machines = lifecycle.machine_names(names, "restart")
     limit = wait_limit(wait, timeout)
     request = lifecycle.Request(lifecycle.VERBS["restart"], machines, body, forced=force, dry_run=dry_run, wait=limit)

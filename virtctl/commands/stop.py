@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from virtctl import lifecycle
@@ -16,13 +14,10 @@ from virtctl.options import (
     Machines,
     Timeout,
     Wait,
-    check_force,
     client_of,
+    ending,
     wait_limit,
 )
-
-if TYPE_CHECKING:
-    from virtctl.http import Json
 
 EXAMPLES = """
 # Ask the guest of myvm to shut down
@@ -47,12 +42,7 @@ def command(
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Stop virtual machines."""
-    check_force(force, grace_period)
-    body: Json = {}
-    if force:
-        body["gracePeriod"] = grace_period
-    if dry_run:
-        body["dryRun"] = ["All"]
+    body = ending(force, grace_period, "gracePeriod", dry_run)
     machines = lifecycle.machine_names(names, "stop")
     limit = wait_limit(wait, timeout)
     request = lifecycle.Request(lifecycle.VERBS["stop"], machines, body, forced=force, dry_run=dry_run, wait=limit)
