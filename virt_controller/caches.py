@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Any
 
-from virt_controller.objects import Node, PersistentVolumeClaim
+from virt_controller.objects import ControllerRevision, Node, PersistentVolumeClaim
 from virt_controller.phase import is_final
 from virt_controller.placer import claim_names
+from virt_controller.revisions import OWNER_INDEX, decode_revision, owners
 from virt_kube.api import KubeClient
 from virt_kube.informer import Informer
-from virt_kube.resources import NODES, PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
+from virt_kube.resources import (
+    CONTROLLER_REVISIONS,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    VIRTUAL_MACHINE_INSTANCES,
+    VIRTUAL_MACHINES,
+)
 from virt_types.codec import decode
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
@@ -20,7 +28,7 @@ UNPLACED_INDEX = "unplaced"
 
 
 class Caches:
-    """VMs, VMIs, nodes and claims as the API last showed them."""
+    """VMs, VMIs, nodes, claims and revisions as the API last showed them."""
 
     def __init__(self, client: KubeClient, namespace: str = "") -> None:
         self.vms = Informer[VirtualMachine](
@@ -44,16 +52,20 @@ class Caches:
         self.claims = Informer[PersistentVolumeClaim](
             client, PERSISTENT_VOLUME_CLAIMS, partial(decode, type_=PersistentVolumeClaim), namespace=namespace
         )
+        self.revisions = Informer[ControllerRevision](
+            client, CONTROLLER_REVISIONS, decode_revision, namespace=namespace, indexers={OWNER_INDEX: owners}
+        )
+        self._all: tuple[Informer[Any], ...] = (self.vms, self.vmis, self.nodes, self.claims, self.revisions)
 
     async def run(self) -> None:
         """Keep all of them true until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for informer in (self.vms, self.vmis, self.nodes, self.claims):
+            for informer in self._all:
                 tasks.create_task(informer.run(), name=f"informer-{informer.resource.plural}")
 
     async def synced(self) -> None:
         """Wait until each has seen the whole list once."""
-        for informer in (self.vms, self.vmis, self.nodes, self.claims):
+        for informer in self._all:
             await informer.synced.wait()
 
 

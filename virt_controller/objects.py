@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import field
+from msgspec import Raw, field
 
 from virt_types.meta import Base, ObjectMeta, Quantity
 
@@ -39,3 +39,13 @@ class PersistentVolumeClaim(Base, kw_only=True):
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
     status: PersistentVolumeClaimStatus = field(default_factory=PersistentVolumeClaimStatus)
+
+
+class ControllerRevision(Base, kw_only=True):
+    """`data` is JSON as stored; see `virt_controller.revisions`."""
+
+    api_version: str | None = None
+    kind: str | None = None
+    metadata: ObjectMeta = field(default_factory=ObjectMeta)
+    data: Raw = field(default_factory=lambda: Raw(b"null"))
+    revision: int = 0
