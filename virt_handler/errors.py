@@ -10,6 +10,7 @@
     ├── DomainConflict                the domain's name or uuid is taken by a guest that isn't ours
     ├── RenderError             fatal the VMI can't be expressed as a domain
     │   └── UnsafeTextError     fatal a text with control characters or broken Unicode (domain/proof.py)
+    ├── ProcessorsTaken               no processors are left that a guest could have for itself
     ├── ImageError                    a container disk's image can't be had
     │   ├── ImagePullError            registry unreachable, image unknown, digest wrong
     │   └── ImageRefused        fatal not an image, no disk in it, or a disk we will not attach
@@ -72,6 +73,10 @@ class DomainConflict(HandlerError):
 class RenderError(HandlerError):
     reason = "UnsupportedConfiguration"
     fatal = True
+
+
+class ProcessorsTaken(HandlerError):
+    reason = "ProcessorsTaken"
 
 
 class ImageError(HandlerError):

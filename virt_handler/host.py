@@ -9,9 +9,11 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from virt_handler.libvirt_host import LibvirtHost
-from virt_handler.model import Accelerator, Host
+from virt_handler.model import Accelerator, Host, NumaCell
 
 FIRMWARE = Path("/usr/share/OVMF")
+# libvirt refuses more on a PC without an IOMMU whose interrupts carry longer processor numbers; our domains have none.
+MOST_VCPUS_OF_A_PC = 255
 
 
 async def describe(libvirt: LibvirtHost, node: str, accelerator: Accelerator) -> Host:
@@ -35,6 +37,8 @@ async def describe(libvirt: LibvirtHost, node: str, accelerator: Accelerator) ->
         firmware_dir=str(FIRMWARE),
         firmware_files=await asyncio.to_thread(_firmware_files),
         cpu_modes=read_cpu_modes(capabilities),
+        cells=read_cells(host_xml),
+        shared_processors=True,
         **read_devices(capabilities),
     )
 
@@ -51,6 +55,24 @@ def read_machines(capabilities: str, arch: str) -> frozenset[str]:
     )
 
 
+def read_cells(capabilities: str) -> tuple[NumaCell, ...]:
+    """The NUMA cells of a capabilities document, processors grouped by core."""
+    root = ET.fromstring(capabilities)  # noqa: S314  written by libvirt
+    return tuple(_cell(cell) for cell in root.iterfind("host/topology/cells/cell"))
+
+
+def _cell(cell: ET.Element) -> NumaCell:
+    cores = dict.fromkeys(_siblings(cpu.get("siblings", "")) for cpu in cell.iterfind("cpus/cpu"))
+    distances = ((int(it.get("id", "0")), int(it.get("value", "0"))) for it in cell.iterfind("distances/sibling"))
+    return NumaCell(int(cell.get("id", "0")), tuple(sorted(core for core in cores if core)), tuple(distances))
+
+
+def _siblings(text: str) -> tuple[int, ...]:
+    """`0-1,8` as libvirt writes sets of processors; empty for one that is offline."""
+    ends = ([int(end) for end in part.split("-")] for part in text.split(",") if part)
+    return tuple(cpu for span in ends for cpu in range(span[0], span[-1] + 1))
+
+
 def read_cpu_modes(capabilities: str) -> frozenset[str]:
     """CPU modes a domain capabilities document calls supported."""
     root = ET.fromstring(capabilities)  # noqa: S314  written by libvirt
@@ -64,7 +86,7 @@ def read_devices(capabilities: str) -> dict[str, Any]:
         "video_models": _values(root, "devices/video/enum[@name='modelType']/value"),
     }
     if (vcpu := root.find("vcpu")) is not None:
-        found["max_vcpus"] = int(vcpu.get("max", "0"))
+        found["max_vcpus"] = min(int(vcpu.get("max", "0")), MOST_VCPUS_OF_A_PC)
     if (tpm := root.find("devices/tpm")) is not None:
         found["tpm"] = tpm.get("supported") == "yes" and "emulator" in _values(tpm, "enum[@name='backendModel']/value")
     if (sev := root.find("features/sev")) is not None:

@@ -16,10 +16,11 @@ from typing import Protocol
 
 import msgspec
 
-from virt_handler.domain import omissions
+from virt_handler.domain import dedicated_processors, omissions
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
 from virt_handler.model import DiskSource, Guest, Host, NicSource
+from virt_handler.processors import allot
 from virt_handler.records import Lease, Record, Records
 from virt_types.v1 import VirtualMachineInstance
 
@@ -67,18 +68,29 @@ class Launcher:
         self._host = host
         self._owner = owner
         self._boot_id = boot_id
+        self._allotting = asyncio.Lock()
 
     async def prepare(self, vmi: VirtualMachineInstance) -> tuple[Record, str]:
         """Make ready all that the guest needs; its record and its domain XML. May be cancelled and repeated."""
         uid = vmi.metadata.uid
-        record = self._records.get(uid) or self._new_record(vmi)
-        await asyncio.to_thread(self._records.put, record)
+        async with self._allotting:  # no two guests are given the same processors
+            record = self._with_processors(vmi, self._records.get(uid) or self._new_record(vmi))
+            await asyncio.to_thread(self._records.put, record)
         await asyncio.to_thread(self._layout.make_guest, uid, self._owner)
         async with _Together() as tasks:
             disks = tasks.create_task(self._volumes.prepare(vmi, self._owner))
             network = tasks.create_task(self._connect(vmi, record))
         nics, record = network.result()
-        return record, self._render(Guest(vmi, self._host, self._layout.files(uid), disks.result(), nics))
+        files = self._layout.files(uid)
+        return record, self._render(Guest(vmi, self._host, files, disks.result(), nics, cpuset=record.cpuset))
+
+    def _with_processors(self, vmi: VirtualMachineInstance, record: Record) -> Record:
+        """The record, with processors of its own where the guest asks for them; raises ProcessorsTaken."""
+        wanted = dedicated_processors(vmi)
+        if len(record.cpuset) == wanted:
+            return record
+        taken = self._records.processors(without=record.uid)
+        return msgspec.structs.replace(record, cpuset=allot(self._host.cells, wanted, taken, self._host.name))
 
     def left_out(self, vmi: VirtualMachineInstance) -> tuple[str, ...]:
         """What this host does not have for the guest, a sentence for each setting."""

@@ -37,6 +37,7 @@ class Host(NamedTuple):
     firmware_files: frozenset[str] = frozenset()  # names found there; empty: not asked
     cpu_modes: frozenset[str] = frozenset()  # libvirt's CPU modes; empty: not asked
     cells: tuple[NumaCell, ...] = ()
+    shared_processors: bool = False  # whether other work may run on the processors a guest has for itself
     max_vcpus: int = 0  # 0: not asked
     video_models: frozenset[str] = frozenset()  # empty: not asked
     tpm: bool | None = None  # whether a TPM can be emulated; None: not asked

@@ -61,6 +61,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     interfaces: dict[str, Lease] = {}
     shutdown: ShutdownClock | None = None
     end: End | None = None
+    cpuset: tuple[int, ...] = ()  # host processors the guest has for itself
 
     @property
     def key(self) -> tuple[str, str]:
@@ -100,6 +101,11 @@ class Records:
     def macs(self) -> list[str]:
         """The MACs of all interfaces on record."""
         return [lease.mac for record in tuple(self._records.values()) for lease in record.interfaces.values()]
+
+    def processors(self, *, without: str) -> set[int]:
+        """Host processors that guests other than `without` (a uid) have for themselves."""
+        records = [record for record in self._records.values() if record.uid != without]
+        return {processor for record in records for processor in record.cpuset}
 
     def of(self, namespace: str, name: str) -> list[Record]:
         """Every record of a VMI of this name, whatever its uid."""

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from virt_handler.domain.context import Cpu, CpuFeature, GuestCell, NumaDistance, Pin, Tuning, Vcpu
 from virt_handler.domain.iothreads import Threads
-from virt_handler.domain.traits import Traits
+from virt_handler.domain.traits import Traits, vcpu_count
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest, NumaCell
-from virt_types.v1 import CPU
+from virt_types.v1 import CPU, VirtualMachineInstance
 
 HOST_MODES = ("host-model", "host-passthrough")
 EVEN_PARITY_ANNOTATION = "alpha.kubevirt.io/EmulatorThreadCompleteToEvenParity"
@@ -39,6 +39,19 @@ def cpu_of(guest: Guest, traits: Traits, memory: int, *, needs_cell: bool, page:
         cells=cells,
         host_nodes=",".join(str(cell.host_cell) for cell in cells if cell.host_cell is not None),
     )
+
+
+def dedicated_processors(vmi: VirtualMachineInstance) -> int:
+    """How many processors of the host the guest has for itself: vCPUs, pooled IO threads, the emulator."""
+    domain = vmi.spec.domain
+    cpu = domain.cpu
+    if cpu is None or not cpu.dedicated_cpu_placement:
+        return 0
+    pool = domain.io_threads.supplemental_pool_thread_count if domain.io_threads else None
+    wanted = vcpu_count(domain) + (pool or 0)
+    if not cpu.isolate_emulator_thread:
+        return wanted
+    return wanted + (2 if EVEN_PARITY_ANNOTATION in vmi.metadata.annotations and not wanted % 2 else 1)
 
 
 def most_sockets(cpu: CPU, limit: int) -> int:

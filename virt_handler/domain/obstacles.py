@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from virt_handler.domain.disks import attachments_of
 from virt_handler.domain.firmware import has_ignition
-from virt_handler.domain.traits import ARCHITECTURES, traits_of, vcpu_count
+from virt_handler.domain.traits import ARCHITECTURES, pci_address, traits_of, vcpu_count
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest
 from virt_types.labels import IGNITION_DATA
@@ -20,6 +20,8 @@ from virt_types.v1 import Devices, Features, Firmware
 # Since which libvirt a panic device of this model, confidential memory of this kind, and two ACPI tables are known.
 PANIC_MODELS = {"isa": 0, "pseries": 0, "hyperv": 0, "s390": 0, "pvpanic": 9_001_000}
 LIBVIRT_SNP, LIBVIRT_TDX, LIBVIRT_TWO_TABLES = 10_005_000, 11_006_000, 11_002_000
+# The slots of bus 00 that a q35 keeps for itself.
+CHIPSET_SLOTS = (0x00, 0x1F)
 
 
 class Obstacle(NamedTuple):
@@ -38,6 +40,7 @@ def obstacles(guest: Guest) -> tuple[Obstacle, ...]:
         *_security(guest),
         *_devices(guest),
         *_disks(guest),
+        *_addresses(guest),
     )
 
 
@@ -159,3 +162,30 @@ def _disks(guest: Guest) -> Iterator[Obstacle]:
             yield Obstacle(
                 f"{it.field}.lun: volume {it.spec.name!r} is a file, a LUN is a block device", "use disk instead of lun"
             )
+
+
+def _addresses(guest: Guest) -> Iterator[Obstacle]:
+    """PCI addresses the manifest chose: each once, and where a PCI Express machine has a place for a device."""
+    taken: dict[str, str] = {}
+    machine = guest.vmi.spec.domain.machine
+    q35 = machine is None or (machine.type != "pc" and not (machine.type or "").startswith("pc-i440fx"))
+    for field, text in _chosen_addresses(guest.vmi.spec.domain.devices):
+        address = pci_address(text, field)
+        if text in taken:
+            yield Obstacle(f"{field} {text!r} is taken by {taken[text]}", "give each device an address of its own")
+        taken.setdefault(text, field)
+        bus, slot = int(address.bus, 16), int(address.slot, 16)
+        if q35 and bus == 0 and slot in CHIPSET_SLOTS:
+            yield Obstacle(f"{field} {text!r}: the machine's own chipset is in slot {slot:02x}", "use another slot")
+        if q35 and bus != 0 and slot != 0:
+            yield Obstacle(f"{field} {text!r}: a PCI Express bus has slot 00 only", "use slot 00, or bus 00")
+
+
+def _chosen_addresses(devices: Devices) -> Iterator[tuple[str, str]]:
+    """Field and address."""
+    for number, disk in enumerate(devices.disks):
+        if disk.disk is not None and disk.disk.pci_address:
+            yield f"spec.domain.devices.disks[{number}].disk.pciAddress", disk.disk.pci_address
+    for number, interface in enumerate(devices.interfaces):
+        if interface.pci_address:
+            yield f"spec.domain.devices.interfaces[{number}].pciAddress", interface.pci_address

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from virt_handler.domain.cpu import most_sockets
+from virt_handler.domain.cpu import dedicated_processors, most_sockets
 from virt_handler.domain.disks import LIBVIRT_DISCARD_GRANULARITY, LIBVIRT_DISK_IOTHREADS
 from virt_handler.domain.features import LIBVIRT_TLBFLUSH_MODES
 from virt_handler.domain.memory import LIBVIRT_ZERO_SLOTS
@@ -27,7 +27,7 @@ def omissions(guest: Guest) -> tuple[str, ...]:
         for field, effect, since in _asked(guest.vmi.spec.domain)
         if version < since
     )
-    return (*old, *_processor(guest), *_user_mode(guest), *_one_network(guest))
+    return (*old, *_processor(guest), *_dedicated(guest), *_user_mode(guest), *_one_network(guest))
 
 
 def _processor(guest: Guest) -> Iterator[str]:
@@ -39,6 +39,14 @@ def _processor(guest: Guest) -> Iterator[str]:
         yield f"spec.domain.cpu.maxSockets: {most} at most (QEMU on {host.name} gives {host.max_vcpus} vCPUs)"
     if cpu.model == "host-passthrough" and host.accelerator == "qemu" and cpu.model not in host.cpu_modes:
         yield "spec.domain.cpu.model: the most QEMU can emulate is used (without KVM there is no processor to pass)"
+
+
+def _dedicated(guest: Guest) -> Iterator[str]:
+    if guest.host.shared_processors and dedicated_processors(guest.vmi):
+        yield (
+            "spec.domain.cpu.dedicatedCpuPlacement: pinned to processors that no other guest is pinned to "
+            f"(other work of {guest.host.name} may run on them too)"
+        )
 
 
 def _user_mode(guest: Guest) -> Iterator[str]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from virt_handler.domain.cpu import EVEN_PARITY_ANNOTATION
-from virt_handler.domain.traits import vcpu_count
+from virt_handler.domain.cpu import dedicated_processors
 from virt_handler.errors import RenderError
 from virt_handler.model import (
     BootFiles,
@@ -193,14 +192,7 @@ def _host_devices(vmi: VirtualMachineInstance) -> Mapping[str, tuple[HostDeviceS
 
 def _cpuset(vmi: VirtualMachineInstance, node: Host) -> tuple[int, ...]:
     """Exactly the processors needed, whole cores in order."""
-    domain = vmi.spec.domain
-    cpu = domain.cpu
-    if cpu is None or not cpu.dedicated_cpu_placement:
-        return ()
-    pool = domain.io_threads.supplemental_pool_thread_count if domain.io_threads else None
-    wanted = vcpu_count(domain) + (pool or 0)
-    if cpu.isolate_emulator_thread:
-        wanted += 2 if EVEN_PARITY_ANNOTATION in vmi.metadata.annotations and not wanted % 2 else 1
+    wanted = dedicated_processors(vmi)
     threads = [thread for cell in node.cells for core in cell.cores for thread in core]
     if wanted > len(threads):
         raise RenderError(

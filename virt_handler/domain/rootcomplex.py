@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 from virt_handler.domain.context import (
@@ -25,14 +26,17 @@ Placed = TypeVar("Placed", Interface, HostDevice, Controller, Disk, Input, Watch
 
 
 class _Slots:
-    def __init__(self) -> None:
+    """The slots of bus 0 in order; those in `taken` are other devices' own choice."""
+
+    def __init__(self, taken: frozenset[int]) -> None:
+        self._taken = taken | RESERVED_SLOTS
         self._next = FIRST_SLOT
 
     def give(self, device: Placed) -> Placed:
         """The device with the next free slot; an address the user chose stays."""
         if device.address is not None:
             return device
-        while self._next in RESERVED_SLOTS:
+        while self._next in self._taken:
             self._next += 1
         if self._next > LAST_SLOT:
             raise RenderError(
@@ -45,7 +49,7 @@ class _Slots:
 
 
 def place_on_root(domain: DomainContext) -> DomainContext:
-    slots = _Slots()
+    slots = _Slots(frozenset(_chosen(domain)))
     return domain._replace(
         interfaces=tuple(slots.give(it) for it in domain.interfaces),
         host_devices=tuple(slots.give(it) if it.kind == "pci" else it for it in domain.host_devices),
@@ -56,3 +60,11 @@ def place_on_root(domain: DomainContext) -> DomainContext:
         rng=slots.give(domain.rng) if domain.rng else None,
         balloon=slots.give(domain.balloon) if domain.balloon.stats_period else domain.balloon,
     )
+
+
+def _chosen(domain: DomainContext) -> Iterator[int]:
+    """Slots of bus 0 that the manifest gave away itself."""
+    devices = (domain.interfaces, domain.host_devices, domain.disks)
+    for address in (device.address for group in devices for device in group):
+        if address is not None and int(address.domain, 16) == int(address.bus, 16) == 0:
+            yield int(address.slot, 16)

@@ -130,7 +130,7 @@ DEVICES = """<domainCapabilities><vcpu max='288'/><devices>
 
 def test_capabilities_name_devices_and_what_an_old_libvirt_does_not_say_stays_unknown() -> None:
     found = Host("n", **read_devices(DEVICES.format(emulator="", sev="no")))
-    assert (found.max_vcpus, found.video_models, found.tpm, found.sev) == (288, {"vga", "bochs"}, False, False)
+    assert (found.max_vcpus, found.video_models, found.tpm, found.sev) == (255, {"vga", "bochs"}, False, False)
     able = Host("n", **read_devices(DEVICES.format(emulator="<value>emulator</value>", sev="yes")))
     assert (able.tpm, able.sev) == (True, True)
     assert Host("n", **read_devices("<domainCapabilities/>")) == Host("n")
