@@ -11,7 +11,7 @@ import logging
 import os
 from functools import partial
 
-from virt_handler import accelerator, network, processes
+from virt_handler import accelerator, kept, network, processes
 from virt_handler.agent import Agent
 from virt_handler.domain import refuse, render
 from virt_handler.domain.layout import template
@@ -28,6 +28,7 @@ from virt_handler.node import NodeAgent
 from virt_handler.options import Options
 from virt_handler.records import Records
 from virt_handler.server import Server
+from virt_handler.volumes.boot_files import BootSource
 from virt_handler.volumes.objects import Objects
 from virt_handler.volumes.prepare import Volumes
 from virt_kube.api import KubeClient
@@ -45,6 +46,7 @@ log = logging.getLogger("virt_handler.app")
 COMPONENT = "virt-handler"
 RESYNC = 300.0
 COLLECT = 6 * 3600.0
+SWEEP = 600.0
 
 
 async def run(client: KubeClient, *, options: Options) -> None:
@@ -81,6 +83,7 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
     events = EventRecorder(client, COMPONENT, options.node_name)
     images = ImageStore(layout.images, options.registry_mirrors, options.insecure_registries)
     records = Records(layout.records)
+    objects = Objects(client)
     boot_id = processes.boot_id()
 
     def tell(kind: str, vmi: VirtualMachineInstance, reason: str, message: str) -> None:
@@ -108,7 +111,8 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                     layout=layout,
                     libvirt=host,
                     records=records,
-                    volumes=Volumes(layout, images, Objects(client), partial(tell, "Normal")),
+                    volumes=Volumes(layout, images, objects, partial(tell, "Normal")),
+                    boot=BootSource(layout, images, objects, partial(tell, "Normal")),
                     network=nets,
                     render=_rendered,
                     host=await describe(host, options.node_name, verdict.accelerator),
@@ -127,12 +131,14 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                 client, options.node_name, verdict, register=options.register_node, healthy=host.connected.is_set
             )
             log.info("virt-handler ready node=%s guests=%d", options.node_name, len(list(records.all())))
-            await _work(agent, node, nets, images, options)
+            await _work(client, agent, node, nets, images, options)
     finally:
         await images.close()
 
 
-async def _work(agent: Agent, node: NodeAgent, nets: Network, images: ImageStore, options: Options) -> None:
+async def _work(  # noqa: PLR0917  private, called once
+    client: KubeClient, agent: Agent, node: NodeAgent, nets: Network, images: ImageStore, options: Options
+) -> None:
     """Everything an agent that has looked around does at once, until cancelled."""
     layout = options.layout
     try:
@@ -142,6 +148,7 @@ async def _work(agent: Agent, node: NodeAgent, nets: Network, images: ImageStore
                 _resync(agent),
                 network.start(nets),
                 _collect(images, layout),
+                _sweep(layout, client, agent.libvirt),
                 Server(agent.libvirt, layout, agent.informer, agent.records).run(),
                 node.run(),
             ):
@@ -182,6 +189,13 @@ async def _collect(images: ImageStore, layout: Layout) -> None:
     while True:
         await asyncio.to_thread(images.collect, layout.guests)
         await asyncio.sleep(COLLECT)
+
+
+async def _sweep(layout: Layout, client: KubeClient, libvirt: LibvirtHost) -> None:
+    """Nobody's EFI variables and TPM memory go."""
+    while True:
+        await kept.sweep(layout, client, libvirt)
+        await asyncio.sleep(SWEEP)
 
 
 def _lock(layout: Layout) -> int:

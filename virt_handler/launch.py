@@ -16,10 +16,11 @@ from typing import Protocol
 
 import msgspec
 
+from virt_handler import kept
 from virt_handler.domain import dedicated_processors, omissions
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
-from virt_handler.model import DiskSource, Guest, Host, NicSource
+from virt_handler.model import BootFiles, DiskSource, Guest, Host, NicSource
 from virt_handler.processors import allot
 from virt_handler.records import Lease, Record, Records
 from virt_types.v1 import VirtualMachineInstance
@@ -32,6 +33,12 @@ Owner = tuple[int, int] | None
 class VolumeSource(Protocol):
     async def prepare(self, vmi: VirtualMachineInstance, owner: Owner) -> dict[str, DiskSource]:
         """Every volume of the VMI, ready to be opened by `owner`; raises ImageError or VolumeError."""
+        ...
+
+
+class BootFileSource(Protocol):
+    async def prepare(self, vmi: VirtualMachineInstance, owner: Owner) -> BootFiles:
+        """The files that firmware or QEMU loads itself, readable for `owner`; raises ImageError or VolumeError."""
         ...
 
 
@@ -53,6 +60,7 @@ class Launcher:
         libvirt: LibvirtHost,
         records: Records,
         volumes: VolumeSource,
+        boot: BootFileSource,
         network: NetworkSource,
         render: Callable[[Guest], str],
         host: Host,
@@ -63,6 +71,7 @@ class Launcher:
         self._libvirt = libvirt
         self._records = records
         self._volumes = volumes
+        self._boot = boot
         self._network = network
         self._render = render
         self._host = host
@@ -79,10 +88,14 @@ class Launcher:
         await asyncio.to_thread(self._layout.make_guest, uid, self._owner)
         async with _Together() as tasks:
             disks = tasks.create_task(self._volumes.prepare(vmi, self._owner))
+            boot = tasks.create_task(self._boot.prepare(vmi, self._owner))
             network = tasks.create_task(self._connect(vmi, record))
         nics, record = network.result()
         files = self._layout.files(uid)
-        return record, self._render(Guest(vmi, self._host, files, disks.result(), nics, cpuset=record.cpuset))
+        if variables := await asyncio.to_thread(kept.prepare, self._layout, vmi, self._owner):
+            files = files._replace(nvram=str(variables))
+        guest = Guest(vmi, self._host, files, disks.result(), nics, cpuset=record.cpuset, boot=boot.result())
+        return record, self._render(guest)
 
     def _with_processors(self, vmi: VirtualMachineInstance, record: Record) -> Record:
         """The record, with processors of its own where the guest asks for them; raises ProcessorsTaken."""

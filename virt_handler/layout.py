@@ -32,6 +32,11 @@ class Layout(NamedTuple):
         return self.state / "node" / "vmis"
 
     @property
+    def kept(self) -> Path:
+        """What machines keep between their instances, see `kept`."""
+        return self.state / "node" / "kept"
+
+    @property
     def images(self) -> Path:
         return self.state / "images"
 
@@ -74,7 +79,8 @@ class Layout(NamedTuple):
                 hint="choose a shorter one with --run-dir",
             )
         _make(self.records, 0o700)
-        for path in (self.state, self.state / "node", self.guests, self.images, self.volumes, self.run / "vmis"):
+        own = (self.guests, self.kept, self.images, self.volumes)
+        for path in (self.state, self.state / "node", *own, self.run / "vmis"):
             _make(path, 0o711)
 
     def make_guest(self, uid: str, owner: tuple[int, int] | None) -> None:
@@ -85,6 +91,16 @@ class Layout(NamedTuple):
                 _hand_over(path, owner)
             except OSError as error:
                 raise StateError(f"can't create {path}: {error.strerror}") from None
+
+    def make_kept(self, uid: str, owner: tuple[int, int] | None) -> Path:
+        """Make the directory of what a machine (by `uid`) keeps, for QEMU's user."""
+        path = self.kept / checked_uid(uid)
+        try:
+            path.mkdir(mode=0o711, exist_ok=True)
+            _hand_over(path, owner)
+        except OSError as error:
+            raise StateError(f"can't create {path}: {error.strerror}") from None
+        return path
 
     def remove_guest(self, uid: str) -> None:
         """Remove what one guest left; nothing left is fine."""

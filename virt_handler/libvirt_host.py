@@ -36,6 +36,10 @@ MAX_PAUSE = 15.0
 # Two lost answers, five seconds apart, and libvirt gives the connection up.
 KEEPALIVE = (5, 2)
 MAX_SCREENSHOT = 64 << 20
+# The least a domain can be that has a TPM.
+NO_MORE = """<domain type="qemu"><name>forget-{uuid}</name><uuid>{uuid}</uuid><memory>1024</memory>
+<os><type>hvm</type></os><devices>
+<tpm model="tpm-crb"><backend type="emulator" version="2.0"/></tpm></devices></domain>"""
 EVENTS = (
     libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
     libvirt.VIR_DOMAIN_EVENT_ID_REBOOT,
@@ -131,15 +135,24 @@ class LibvirtHost:
             await self.on_domain(uuid, "destroy the guest", lambda domain: domain.destroy(), deadline=60.0)
 
     async def undefine(self, uuid: str) -> None:
-        """Forget the domain, its NVRAM included; an unknown one is fine."""
+        """Forget the domain, not its EFI variables: they are in a file of ours. An unknown one is fine."""
         flags = (
-            libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+            libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
             | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
             | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
         )
         with contextlib.suppress(NoSuchGuest):
             await self.on_domain(uuid, "undefine the domain", lambda domain: domain.undefineFlags(flags))
+
+    async def forget_tpm(self, uuid: str) -> None:
+        """Remove the memory of a TPM whose domain is gone; libvirt knows where it is, and wants a domain to ask by."""
+        xml = NO_MORE.format(uuid=uuid)
+
+        def forget(connection: Any) -> None:
+            connection.defineXML(xml).undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_TPM)
+
+        await self.call("forget the TPM", forget)
 
     async def set_metadata(self, uuid: str, xml: str) -> None:
         """Replace our metadata, in the running guest and in its definition."""

@@ -126,9 +126,8 @@ class Cluster:
 
     async def create(self, name: str, **changes: Any) -> dict[str, Any]:
         vmi = manifest(name)
-        spec, status = vmi["spec"], vmi["status"]
-        spec.update(changes.get("spec", {}))
-        status.update(changes.get("status", {}))
+        for part in ("metadata", "spec", "status"):
+            vmi[part].update(changes.get(part, {}))
         data = await self.handler.client.create(VIRTUAL_MACHINE_INSTANCES, "default", vmi)
         return json.loads(data)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from virt_handler.domain.build import build
 from virt_handler.domain.cpu import dedicated_processors
+from virt_handler.domain.firmware import has_ignition
 from virt_handler.domain.layout import lay_out
 from virt_handler.domain.obstacles import obstacles, refuse
 from virt_handler.domain.omissions import omissions
@@ -15,7 +16,7 @@ from virt_handler.domain.preview import preview
 from virt_handler.domain.proof import UnsafeTextError, named, prove
 from virt_handler.model import Guest
 
-__all__ = ["build", "dedicated_processors", "obstacles", "omissions", "preview", "refuse", "render"]
+__all__ = ["build", "dedicated_processors", "has_ignition", "obstacles", "omissions", "preview", "refuse", "render"]
 
 
 def render(guest: Guest) -> str:

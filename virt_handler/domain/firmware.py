@@ -14,7 +14,7 @@ from virt_handler.domain.traits import ARCHITECTURES, Traits
 from virt_handler.errors import RenderError
 from virt_handler.model import BootFiles, Guest
 from virt_types import labels
-from virt_types.v1 import EFI, Bootloader, Firmware, Machine
+from virt_types.v1 import EFI, Bootloader, Firmware, Machine, VirtualMachineInstance
 
 DEFAULT_MACHINES = {"amd64": "q35", "arm64": "virt"}
 BOOT_MENU_MILLISECONDS = 10_000  # long enough to attach a console to a guest that starts paused
@@ -162,13 +162,13 @@ def sysinfo_of(guest: Guest) -> SysInfo:
     if firmware.serial:
         system.insert(2, ("serial", firmware.serial))
     chassis = [(name, getattr(domain.chassis, name)) for name in CHASSIS] if domain.chassis else []
-    files = ((IGNITION_KEY, guest.boot.ignition),) if has_ignition(guest) and guest.boot.ignition else ()
+    files = ((IGNITION_KEY, guest.boot.ignition),) if has_ignition(guest.vmi) and guest.boot.ignition else ()
     return SysInfo(tuple(system), tuple((name, value) for name, value in chassis if value), files)
 
 
-def has_ignition(guest: Guest) -> bool:
+def has_ignition(vmi: VirtualMachineInstance) -> bool:
     """Whether the guest brings a configuration for Ignition, CoreOS's first boot."""
-    return "ignition" in guest.vmi.metadata.annotations.get(labels.IGNITION_DATA, "")
+    return "ignition" in vmi.metadata.annotations.get(labels.IGNITION_DATA, "")
 
 
 def launch_security_of(guest: Guest) -> LaunchSecurity | None:

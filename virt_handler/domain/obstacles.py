@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from virt_handler.domain.disks import attachments_of
-from virt_handler.domain.firmware import has_ignition
 from virt_handler.domain.traits import ARCHITECTURES, pci_address, traits_of, vcpu_count
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest
-from virt_types.labels import IGNITION_DATA
 from virt_types.v1 import Devices, Features, Firmware
 
 # Since which libvirt a panic device of this model, confidential memory of this kind, and two ACPI tables are known.
@@ -79,16 +77,6 @@ def _firmware(guest: Guest) -> Iterator[Obstacle]:
         yield Obstacle(
             "spec.domain.firmware.bootloader.efi.secureBoot needs system management mode",
             "set features.smm.enabled: true, or secureBoot: false",
-        )
-    if firmware.kernel_boot and firmware.kernel_boot.container and not (guest.boot.kernel or guest.boot.initrd):
-        yield Obstacle(
-            "spec.domain.firmware.kernelBoot.container: this node can't take a kernel out of an image",
-            "boot from a disk that has its kernel",
-        )
-    if has_ignition(guest) and not guest.boot.ignition:
-        yield Obstacle(
-            f"metadata.annotations[{IGNITION_DATA!r}]: this node hands no Ignition data to guests",
-            "use a cloud-init volume",
         )
     tables = firmware.acpi and firmware.acpi.slic_name_ref and firmware.acpi.msdm_name_ref
     if tables and guest.host.libvirt_version < LIBVIRT_TWO_TABLES:

@@ -58,6 +58,21 @@ class _Description(msgspec.Struct, frozen=True):
     disk: DiskFile
 
 
+class _Wish(NamedTuple):
+    """What is asked of an image: its disk, at `path` or the only one; or, `plain`, the bytes of the file at `path`."""
+
+    path: str
+    plain: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """Of the directory it is kept in: a file that was never looked into is no disk."""
+        if not self.path:
+            return ""
+        name = f"file:{self.path}" if self.plain else self.path
+        return f"-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
 class ContainerDisk(NamedTuple):
     path: Path
     format: DiskFormat
@@ -91,17 +106,34 @@ class ImageStore:
         tell: Tell = lambda _reason, _message: None,
     ) -> ContainerDisk:
         """The disk of an image, pulled if need be; `tell(reason, message)` hears of pulling. Raises ImageError."""
-        reference, want = parse(image), layers.wanted(path)
-        async with self._locks[f"{reference}\0{path}"]:
+        return await self._get(image, _Wish(path), policy, credentials, tell)
+
+    async def file(
+        self,
+        image: str,
+        path: str,
+        *,
+        policy: str | None = None,
+        credentials: Credentials | None = None,
+        tell: Tell = lambda _reason, _message: None,
+    ) -> Path:
+        """One file out of an image, whatever it holds: a kernel, say. Raises ImageError."""
+        return (await self._get(image, _Wish(path, plain=True), policy, credentials, tell)).path
+
+    async def _get(
+        self, image: str, wish: _Wish, policy: str | None, credentials: Credentials | None, tell: Tell
+    ) -> ContainerDisk:
+        reference, want = parse(image), layers.wanted(wish.path)
+        async with self._locks[f"{reference}\0{wish.suffix}"]:
             chosen = policy or default_policy(reference)
             digest = reference.digest or ("" if chosen == "Always" else await asyncio.to_thread(self._known, reference))
-            found = await asyncio.to_thread(self._take, digest, path) if digest else None
+            found = await asyncio.to_thread(self._take, digest, wish) if digest else None
             if found is None and chosen == "Never":
                 raise ImagePullError(
                     f"image {image} is not on this node, and its imagePullPolicy is Never", reason="ErrImageNeverPull"
                 )
             if found is None:
-                found = await self._pull(image, reference, want, path, credentials, tell)
+                found = await self._pull(image, reference, want, wish, credentials, tell)
             else:
                 tell("Pulled", f'Container image "{image}" already present on machine')
             return found
@@ -147,20 +179,20 @@ class ImageStore:
         image: str,
         reference: Reference,
         want: layers.Wanted,
-        path: str,
+        wish: _Wish,
         credentials: Credentials | None,
         tell: Tell,
     ) -> ContainerDisk:
         source = self._source(reference, credentials)
         digest, manifest = await self._manifest(source, reference)
-        found = await asyncio.to_thread(self._take, digest, path)
+        found = await asyncio.to_thread(self._take, digest, wish)
         if found is None:
             began = time.monotonic()
             tell("Pulling", f'Pulling image "{image}"')
             async with self._slots:
-                found = await self._fetch(source, image, digest, manifests.layers(manifest, image), want, path)
+                found = await self._fetch(source, image, digest, manifests.layers(manifest, image), want, wish)
             seconds = time.monotonic() - began
-            tell("Pulled", f'Successfully pulled image "{image}" in {seconds:.1f}s, disk {found.path.name}')
+            tell("Pulled", f'Successfully pulled image "{image}" in {seconds:.1f}s, {found.path.name}')
             log.info("image pulled image=%s digest=%s seconds=%.1f", reference, digest, seconds)
         else:
             tell("Pulled", f'Container image "{image}" already present on machine')
@@ -198,7 +230,7 @@ class ImageStore:
         digest: str,
         wanted_layers: list[manifests.Descriptor],
         want: layers.Wanted,
-        path: str,
+        wish: _Wish,
     ) -> ContainerDisk:
         work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".partial-", dir=self._directory))
         try:
@@ -210,29 +242,31 @@ class ImageStore:
                 await _download(source, layer, blob, image)
                 await asyncio.to_thread(layers.apply, blob, layer.compression, disks, want)
                 await asyncio.to_thread(blob.unlink)
-            file = await asyncio.to_thread(_only_disk, disks, image, path)
-            inspected = await inspect(file, f"{file.name} of image {image}")
-            disk = DiskFile(file.name, inspected.format, inspected.virtual_size)
+            file = await asyncio.to_thread(_only_file, disks, image, wish.path)
+            if wish.plain:
+                disk = DiskFile(file.name, "raw", file.stat().st_size)
+            else:
+                inspected = await inspect(file, f"{file.name} of image {image}")
+                disk = DiskFile(file.name, inspected.format, inspected.virtual_size)
             description = msgspec.json.encode(_Description(image, digest, disk))
-            await asyncio.to_thread(_publish, disks, description, self._place(digest, path))
+            await asyncio.to_thread(_publish, disks, description, self._place(digest, wish))
         finally:
             await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
-        return ContainerDisk(self._place(digest, path) / disk.name, disk.format, digest)
+        return ContainerDisk(self._place(digest, wish) / disk.name, disk.format, digest)
 
-    def _place(self, digest: str, path: str) -> Path:
-        suffix = f"-{hashlib.sha256(path.encode()).hexdigest()[:16]}" if path else ""
-        return self._directory / f"{digest.replace(':', '-')}{suffix}"
+    def _place(self, digest: str, wish: _Wish) -> Path:
+        return self._directory / f"{digest.replace(':', '-')}{wish.suffix}"
 
-    def _take(self, digest: str, path: str) -> ContainerDisk | None:
+    def _take(self, digest: str, wish: _Wish) -> ContainerDisk | None:
         """The image, and a note that it was asked for."""
         with self._shelf:
-            found = self._load(digest, path)
+            found = self._load(digest, wish)
             if found is not None:
                 os.utime(found.path.parent)
             return found
 
-    def _load(self, digest: str, path: str) -> ContainerDisk | None:
-        place = self._place(digest, path)
+    def _load(self, digest: str, wish: _Wish) -> ContainerDisk | None:
+        place = self._place(digest, wish)
         try:
             known = msgspec.json.decode((place / DESCRIPTION).read_bytes(), type=_Description)
         except (OSError, msgspec.MsgspecError):
@@ -281,13 +315,13 @@ def _consume(file: object, checksum: object, chunk: bytes) -> None:
     file.write(chunk)  # type: ignore[attr-defined]
 
 
-def _only_disk(directory: Path, image: str, path: str) -> Path:
+def _only_file(directory: Path, image: str, path: str) -> Path:
     """The one disk, by KubeVirt's rule; raises ImageRefused naming image, place and rule."""
     files = sorted(directory.iterdir())
     if len(files) == 1:
         return files[0]
     if path:
-        raise ImageRefused(f"image {image} has no regular file {path}", hint="check containerDisk.path")
+        raise ImageRefused(f"image {image} has no regular file {path}", hint="check the path")
     if not files:
         raise ImageRefused(
             f"image {image}: no file found in folder /disk, no disk present",

@@ -16,7 +16,7 @@ from virt_handler.images.store import ImageStore
 from virt_handler.launch import Owner
 from virt_handler.layout import Layout
 from virt_handler.model import DiskSource
-from virt_handler.volumes import cloudinit, disk_images, iso, safe_paths
+from virt_handler.volumes import cloudinit, disk_images, downward, iso, safe_paths
 from virt_handler.volumes.credentials import pull_credentials
 from virt_handler.volumes.objects import Objects
 from virt_types.quantity import to_bytes
@@ -57,6 +57,7 @@ class Volumes:
             (volume.config_map, self._files),
             (volume.secret, self._files),
             (volume.sysprep, self._files),
+            (volume.downward_api, self._files),
         )
         for present, prepare in kinds:
             if present is not None:
@@ -119,7 +120,7 @@ class Volumes:
         return DiskSource(str(path), "raw", discard=False)
 
     async def _files(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
-        """A config map, a secret or a sysprep answer file as a CD-ROM."""
+        """A config map, a secret, fields of the VMI or a sysprep answer file as a CD-ROM."""
         namespace, field, label = vmi.metadata.namespace, f"volume {volume.name!r}", CONFIG_LABEL
         if volume.config_map is not None:
             optional = bool(volume.config_map.optional)
@@ -129,6 +130,9 @@ class Volumes:
             optional = bool(volume.secret.optional)
             label = volume.secret.volume_label or label
             files = await self._objects.secret(namespace, volume.secret.secret_name or "", field, optional=optional)
+        elif volume.downward_api is not None:
+            label = volume.downward_api.volume_label or label
+            files = downward.files(vmi, volume.downward_api.fields, field)
         else:
             label, files = SYSPREP_LABEL, await self._answer_files(namespace, volume, field)
         path = self._own(vmi, f"{volume.name}.iso")

@@ -1,4 +1,4 @@
-"""Processors that a guest has for itself: read from libvirt's topology, given out once, whole cores and one cell first."""
+"""Processors that a guest has for itself: read from libvirt, given out once, whole cores and one cell first."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ CELLS = read_cells(TOPOLOGY)
 
 
 def test_a_topology_is_read_by_core() -> None:
-    assert CELLS == (
-        NumaCell(0, ((0, 4), (1, 5)), ((0, 10), (1, 21))),
-        NumaCell(1, ((2, 3), (6, 7))),
-    )
+    first, second = CELLS
+    assert first == NumaCell(0, ((0, 4), (1, 5)), ((0, 10), (1, 21)))
+    assert second == NumaCell(1, ((2, 3), (6, 7)))
 
 
 @pytest.mark.parametrize(
