@@ -11,3 +11,26 @@ PERSISTENT_VOLUME_CLAIMS = Resource("", "v1", "persistentvolumeclaims", "Persist
 EVENTS = Resource("", "v1", "events", "Event")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+VIRTUAL_MACHINE_INSTANCETYPES = Resource(
+    "instancetype.kubevirt.io", "v1beta1", "virtualmachineinstancetypes", "VirtualMachineInstancetype"
+)
+VIRTUAL_MACHINE_CLUSTER_INSTANCETYPES = Resource(
+    "instancetype.kubevirt.io",
+    "v1beta1",
+    "virtualmachineclusterinstancetypes",
+    "VirtualMachineClusterInstancetype",
+    namespaced=False,
+)
+VIRTUAL_MACHINE_PREFERENCES = Resource(
+    "instancetype.kubevirt.io", "v1beta1", "virtualmachinepreferences", "VirtualMachinePreference"
+)
+VIRTUAL_MACHINE_CLUSTER_PREFERENCES = Resource(
+    "instancetype.kubevirt.io",
+    "v1beta1",
+    "virtualmachineclusterpreferences",
+    "VirtualMachineClusterPreference",
+    namespaced=False,
+)
+VIRTUAL_MACHINE_INSTANCE_PRESETS = Resource(
+    "kubevirt.io", "v1", "virtualmachineinstancepresets", "VirtualMachineInstancePreset"
+)

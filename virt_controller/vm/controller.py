@@ -23,6 +23,7 @@ from virt_controller.vm.decide import (
     WriteStatus,
     decide,
 )
+from virt_controller.vm.expander import Expander, ExpansionFailed
 from virt_controller.vm.instance import build_instance, firmware_uuid, owner_reference
 from virt_controller.vm.observed import Failure, Observed
 from virt_kube.api import (
@@ -87,6 +88,7 @@ class VirtualMachineController:
         self._client = client
         self._caches = caches
         self._placer = placer
+        self._expander = Expander(client, caches.revisions)
         self._recorder = recorder
         self._clock = clock
         self._jitter = jitter
@@ -190,7 +192,10 @@ class VirtualMachineController:
 
     async def _create(self, vm: VirtualMachine, *, paused: bool) -> None:
         namespace, name = key_of(vm)
-        vmi = build_instance(vm, paused=paused)
+        try:
+            vmi = build_instance(await self._expander.expanded(vm), paused=paused)
+        except ExpansionFailed as error:
+            raise _Failed(Failure(error.reason, CREATE_FAILED.format(error=error.message))) from error
         wait = self._placer.apply(vmi, self._clock())
         try:
             with self._placer.assume(vmi):

@@ -1,0 +1,66 @@
+"""A VM with its instancetype and preference filled in, as the instances it starts are made from."""
+
+from __future__ import annotations
+
+import msgspec
+
+from virt_controller.revisions import RevisionCache
+from virt_kube.api import KubeClient
+from virt_kube.instancetypes import REFERENCES, NotFindable, Reference, sizing_of
+from virt_types import labels
+from virt_types.errors import VirtError
+from virt_types.expansion import conflicts, expand
+from virt_types.v1 import VirtualMachine
+
+# Spec 2.10; the conflict's text is KubeVirt's.
+FAILED = "Failed to apply {word}: {error}"
+CONFLICT = "VMI conflicts with instancetype spec in fields: [{fields}]"
+# Kind of a VM's reference -> the annotation of its instances that names it.
+ANNOTATIONS = {
+    "VirtualMachineInstancetype": labels.INSTANCETYPE_NAME,
+    "VirtualMachineClusterInstancetype": labels.CLUSTER_INSTANCETYPE_NAME,
+    "VirtualMachinePreference": labels.PREFERENCE_NAME,
+    "VirtualMachineClusterPreference": labels.CLUSTER_PREFERENCE_NAME,
+}
+
+
+class ExpansionFailed(VirtError):
+    """A VM can't be expanded; `reason` is that of its Failure condition."""
+
+    reason = "FailedCreate"
+
+
+class Expander:
+    """Expands VMs, from the revisions they hold to or from the objects themselves."""
+
+    def __init__(self, client: KubeClient, revisions: RevisionCache) -> None:
+        self._client = client
+        self._revisions = revisions
+
+    async def expanded(self, vm: VirtualMachine) -> VirtualMachine:
+        """The VM itself when it refers to nothing, else an expanded copy; raises ExpansionFailed and ApiError."""
+        if vm.spec.instancetype is None and vm.spec.preference is None:
+            return vm
+        try:
+            sizing = await sizing_of(self._client, vm, known=self._known)
+        except NotFindable as error:
+            raise ExpansionFailed(FAILED.format(word=error.word, error=error.message)) from error
+        found = conflicts(vm, *sizing)
+        if found:
+            fields = ", ".join(cause.field for cause in found)
+            raise ExpansionFailed(FAILED.format(word="instancetype", error=CONFLICT.format(fields=fields)))
+        expanded = expand(vm, *sizing)
+        for reference in REFERENCES:
+            expanded.spec.template.metadata.annotations |= _annotation(vm, reference)
+        return expanded
+
+    def _known(self, namespace: str, name: str) -> bytes | None:
+        stored = self._revisions.get(namespace, name)
+        return None if stored is None else msgspec.json.encode(stored)
+
+
+def _annotation(vm: VirtualMachine, reference: Reference) -> dict[str, str]:
+    matcher = reference.matcher_of(vm)
+    if matcher is None or not matcher.name:
+        return {}
+    return {ANNOTATIONS[reference.resource_of(matcher.kind).kind]: matcher.name}
