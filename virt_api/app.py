@@ -15,8 +15,20 @@ from pathlib import Path
 
 from aiohttp import web
 
-from virt_api import discovery, portforward, proxy, refusals, verbs, webhooks
+from virt_api import (
+    discovery,
+    migration,
+    portforward,
+    proxy,
+    refusals,
+    subresources,
+    unserved,
+    verbs,
+    volumes,
+    webhooks,
+)
 from virt_api.agent import NodeAgent
+from virt_api.negotiate import acceptable
 from virt_api.objects import KUBE
 from virt_kube.api import ApiError, KubeClient
 from virt_types.errors import VirtError
@@ -25,7 +37,7 @@ log = logging.getLogger("virt_api.app")
 
 SHUTDOWN = 1.0  # seconds that open streams have to end
 MAX_BODY = 3 << 20  # what a Kubernetes API server accepts
-ROOT = f"/apis/{discovery.GROUP}"
+ROOT = f"/apis/{subresources.GROUP}"
 VERSIONED = ROOT + "/{version:v1|v1alpha3}"
 VM = VERSIONED + "/namespaces/{namespace}/virtualmachines/{name}"
 VMI = VERSIONED + "/namespaces/{namespace}/virtualmachineinstances/{name}"
@@ -42,7 +54,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def build(client: KubeClient, *, handler_socket: str | Path) -> web.Application:
     """The application; `handler_socket` is the node agent's unix socket."""
-    app = web.Application(middlewares=[_errors_as_status], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[_errors_as_status, acceptable], client_max_size=MAX_BODY)
     app[KUBE] = client
     app[proxy.AGENT] = NodeAgent(str(handler_socket))
     app.cleanup_ctx.append(_agent)
@@ -88,6 +100,14 @@ def _routes() -> list[web.RouteDef]:
         web.put(VM + "/start", verbs.start),
         web.put(VM + "/stop", verbs.stop),
         web.put(VM + "/restart", verbs.restart),
+        web.put(VM + "/addvolume", volumes.add_to(volumes.MACHINE)),
+        web.put(VM + "/removevolume", volumes.remove_from(volumes.MACHINE)),
+        web.put(VMI + "/addvolume", volumes.add_to(volumes.INSTANCE)),
+        web.put(VMI + "/removevolume", volumes.remove_from(volumes.INSTANCE)),
+        web.put(VM + "/migrate", migration.migrate),
+        web.put(VM + "/evacuate/cancel", migration.cancel_vm),
+        web.put(VMI + "/evacuate/cancel", migration.cancel),
+        *unserved.routes(VM, VMI, VERSIONED),
         *(web.get(VM + "/portforward/{port}" + tail, portforward.vm) for tail in forward),
         *(web.get(VMI + "/portforward/{port}" + tail, portforward.vmi) for tail in forward),
         *(web.route(verb.method, f"{VMI}/{verb.name}", proxy.handler(verb)) for verb in proxy.VERBS),

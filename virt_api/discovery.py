@@ -9,16 +9,10 @@ import platform
 from aiohttp import web
 
 from virt_api.objects import KUBE
-from virt_api.proxy import VERBS
+from virt_api.subresources import GROUP, VERSIONS, resource_list
 from virt_kube.api import ApiError, Json, NotFound, Resource
 
-GROUP = "subresources.kubevirt.io"
-VERSIONS = ("v1", "v1alpha3")
-VM_VERBS = ("start", "stop", "restart", "portforward")
-VMI_VERBS = (*(verb.name for verb in VERBS), "portforward")
-
 _NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
-_READS = {verb.name for verb in VERBS if verb.method == "GET"} | {"portforward"}
 
 
 async def group(_: web.Request) -> web.Response:
@@ -29,22 +23,7 @@ async def group(_: web.Request) -> web.Response:
 
 
 async def resources(request: web.Request) -> web.Response:
-    names = [f"virtualmachines/{verb}" for verb in VM_VERBS]
-    names += [f"virtualmachineinstances/{verb}" for verb in VMI_VERBS]
-    return web.json_response(
-        {
-            "kind": "APIResourceList",
-            "apiVersion": "v1",
-            "groupVersion": f"{GROUP}/{request.match_info['version']}",
-            "resources": [_resource(name) for name in sorted(names)],
-        }
-    )
-
-
-def _resource(name: str) -> Json:
-    verb = name.partition("/")[2]
-    verbs = ["get"] if verb in _READS else ["update"]
-    return {"name": name, "singularName": "", "namespaced": True, "kind": "", "verbs": verbs}
+    return web.json_response(resource_list(request.match_info["version"]))
 
 
 async def version(_: web.Request) -> web.Response:

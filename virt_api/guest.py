@@ -84,6 +84,37 @@ def check_guest_agent(vmi: VirtualMachineInstance) -> ApiError | None:
     return None
 
 
+def check_freeze(vmi: VirtualMachineInstance) -> ApiError | None:
+    return _conflict(vmi, "VM is not running") if vmi.status.phase != RUNNING else None
+
+
+def check_unfreeze(vmi: VirtualMachineInstance) -> ApiError | None:
+    return _conflict(vmi, "VMI is not running") if vmi.status.phase != RUNNING else None
+
+
+def check_usbredir(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.spec.domain.devices.client_passthrough is None:
+        return _conflict(vmi, "Not configured with USB Redirection")
+    return None
+
+
+def check_vsock(vmi: VirtualMachineInstance) -> ApiError | None:
+    return None if vmi.spec.domain.devices.autoattach_vsock else bad_request("VSOCK is not attached.")
+
+
+def check_sev(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.status.phase not in ON_NODE:
+        return _conflict(vmi, "VMI is not assigned to a node yet")
+    security = vmi.spec.domain.launch_security
+    if security is None or security.sev is None or security.sev.attestation is None:
+        return _conflict(vmi, "Attestation not requested for VMI")
+    return None
+
+
+def check_evacuation(vmi: VirtualMachineInstance) -> ApiError | None:
+    return None if vmi.status.node_name else _conflict(vmi, "VMI is not assigned to a node yet")
+
+
 def check_portforward(vmi: VirtualMachineInstance) -> ApiError | None:
     if not vmi.status.interfaces:
         return bad_request("no network interfaces are present")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 from aiohttp import web
 
-from virt_api import guest
+from virt_api import guest, refusals
 from virt_api.agent import NodeAgent
 from virt_api.lifecycle import Options
 from virt_api.objects import KUBE, Target, read_options, read_vmi
 from virt_api.relay import accept, check_upgrade, drain, relay
-from virt_kube.api import ApiError
+from virt_kube.api import ApiError, Json
+from virt_types.durations import seconds
 from virt_types.v1 import VirtualMachineInstance
 
 log = logging.getLogger("virt_api.proxy")
@@ -24,13 +26,34 @@ Check = Callable[[VirtualMachineInstance], ApiError | None]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class FreezeOptions(Options, rename="camel", kw_only=True):
+    """`unfreeze_timeout`: Go's notation; after it the guest thaws by itself. Empty or zero is never."""
+
+    unfreeze_timeout: str = ""
+
+
 class Verb(NamedTuple):
-    """One subresource: `stream` is a websocket, the others are plain requests of `method`."""
+    """One subresource: `stream` is a websocket, the others are plain requests of `method`.
+
+    `body` makes what the node agent is sent out of the options.
+    """
 
     name: str
     check: Check
     method: str = "PUT"
     stream: bool = False
+    options: type[Options] = Options
+    body: Callable[[Any], Json] | None = None
+
+
+def _freeze_body(options: FreezeOptions) -> Json:
+    timeout = seconds(options.unfreeze_timeout or "0")
+    if timeout is None:
+        raise refusals.bad_request(
+            f'Can not unmarshal Request body to struct, error: unfreezeTimeout: "{options.unfreeze_timeout[:80]}" '
+            "is not a duration such as 30s or 5m"
+        )
+    return {"unfreezeTimeoutSeconds": timeout}
 
 
 VERBS = (
@@ -39,6 +62,8 @@ VERBS = (
     Verb("vnc/screenshot", guest.check_vnc, "GET"),
     Verb("pause", guest.check_pause),
     Verb("unpause", guest.check_unpause),
+    Verb("freeze", guest.check_freeze, options=FreezeOptions, body=_freeze_body),
+    Verb("unfreeze", guest.check_unfreeze),
     Verb("softreboot", guest.check_softreboot),
     Verb("reset", guest.check_reset),
     Verb("guestosinfo", guest.check_guest_agent, "GET"),
@@ -64,13 +89,13 @@ def handler(verb: Verb) -> Handler:
 
 
 async def _call(request: web.Request, target: Target, verb: Verb) -> web.Response:
+    body = b""
     if verb.method == "PUT":
-        options = await read_options(request, Options)
+        options = await read_options(request, verb.options)
+        body = msgspec.json.encode(verb.body(options)) if verb.body is not None else b""
         if options.dry_run:
             return web.Response(status=200)
-    reply = await request.app[AGENT].call(
-        verb.method, target, verb.name, query=_query(request), body=await request.read()
-    )
+    reply = await request.app[AGENT].call(verb.method, target, verb.name, query=_query(request), body=body)
     log.info("guest call verb=%s namespace=%s name=%s", verb.name, target.namespace, target.name)
     # What the agent has accepted is 200 to clients, as in KubeVirt, whatever shade of success it answered.
     return web.Response(status=200) if verb.method == "PUT" else reply

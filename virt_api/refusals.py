@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from virt_api.lifecycle import Refusal
 from virt_kube.api import ApiError, Json, error_from_status
 from virt_types.errors import Cause
 
 MAX_CAUSES = 10
 VM = "virtualmachine"
 VMI = "virtualmachineinstance"
+CLAIM = "persistentvolumeclaim"
+CROWDED = "it was changed by others all the time; please try again"
 
 
 def status(code: int, reason: str, message: str, details: Json | None = None) -> Json:
@@ -39,6 +42,10 @@ def forbidden(kind: str, name: str, message: str) -> ApiError:
     return error_from_status(status(403, "Forbidden", text, _details(kind, name)))
 
 
+def gate_closed(message: str) -> ApiError:
+    return error_from_status(status(403, "Forbidden", message))
+
+
 def not_found(kind: str, name: str) -> ApiError:
     text = f'{kind}.kubevirt.io "{name}" not found'
     return error_from_status(status(404, "NotFound", text, _details(kind, name)))
@@ -47,6 +54,19 @@ def not_found(kind: str, name: str) -> ApiError:
 def conflict(kind: str, name: str, message: str) -> ApiError:
     text = f'Operation cannot be fulfilled on {kind}.kubevirt.io "{name}": {message}'
     return error_from_status(status(409, "Conflict", text, _details(kind, name)))
+
+
+def refused(kind: str, name: str, refusal: Refusal) -> ApiError:
+    """A pure decision's refusal as the error that clients get."""
+    return bad_request(refusal.message) if refusal.code == 400 else conflict(kind, name, refusal.message)
+
+
+def not_implemented(message: str) -> ApiError:
+    return error_from_status(status(501, "NotImplemented", message))
+
+
+def not_acceptable(message: str) -> ApiError:
+    return error_from_status(status(406, "NotAcceptable", message))
 
 
 def internal(message: str) -> ApiError:

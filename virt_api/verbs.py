@@ -47,7 +47,7 @@ async def restart(request: web.Request) -> web.Response:
     options = await read_options(request, RestartOptions)
     refused = restart_grace_refusal(options)
     if refused:
-        raise _error(Target.of(request).name, refused)
+        raise refusals.refused(refusals.VM, Target.of(request).name, refused)
     return await _change(request, decide_restart, options)
 
 
@@ -72,7 +72,7 @@ async def change_state(kube: KubeClient, target: Target, decide: Decide[OptionsT
         vm, vmi = await asyncio.gather(read_vm(kube, target), find_vmi(kube, target))
         decision = decide(vm, vmi, options)
         if isinstance(decision, Refusal):
-            raise _error(target.name, decision)
+            raise refusals.refused(refusals.VM, target.name, decision)
         if options.dry_run:
             return
         try:
@@ -80,7 +80,7 @@ async def change_state(kube: KubeClient, target: Target, decide: Decide[OptionsT
         except Conflict:
             continue
         return
-    raise refusals.conflict(refusals.VM, target.name, "it was changed by others all the time; please try again")
+    raise refusals.conflict(refusals.VM, target.name, refusals.CROWDED)
 
 
 async def _carry_out(
@@ -148,9 +148,3 @@ async def _patch_grace_period(kube: KubeClient, vmi: VirtualMachineInstance, sec
 
 def _resource_version(stored: bytes) -> str:
     return codec.decode(stored, VirtualMachine).metadata.resource_version
-
-
-def _error(name: str, refusal: Refusal) -> ApiError:
-    if refusal.code == 400:
-        return refusals.bad_request(refusal.message)
-    return refusals.conflict(refusals.VM, name, refusal.message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from virt_types.durations import seconds
 from virt_types.errors import VirtError
 from virtctl import flags, lifecycle
 from virtctl.errors import UsageError
@@ -59,7 +60,7 @@ def quick(arguments: list[str]) -> bool:
         return False
     names = lifecycle.machine_names(parsed.words[1:], verb.name)
     timeout = parsed.values.get("timeout")
-    limit = flags.seconds(timeout) if isinstance(timeout, str) else lifecycle.DEFAULT_WAIT_SECONDS
+    limit = seconds(timeout) if isinstance(timeout, str) else lifecycle.DEFAULT_WAIT_SECONDS
     from virtctl.http import Client
 
     client = Client(flags.settings(parsed.values))

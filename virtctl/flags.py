@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from virt_kube import kubeconfig
+from virt_types.durations import seconds
 from virtctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -152,20 +153,6 @@ def _problem(kind: Kind, value: str) -> str:
     if kind == "duration" and seconds(value) is None:
         return f'"{value}" is not a duration such as 30s, 5m or 1h30m'
     return ""
-
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def seconds(text: str) -> float | None:
-    """A duration as Go writes it (1h30m, 500ms), or a plain number of seconds; None when it is neither."""
-    import re
-
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
-    if not re.fullmatch(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|ms|s|m|h))+", text):
-        return None
-    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([0-9.]+)([a-zµ]+)", text))
 
 
 def settings(values: dict[str, str | list[str]]) -> Settings:

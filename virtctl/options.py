@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from virt_types.durations import seconds
 from virtctl import flags, lifecycle
 from virtctl.errors import UsageError
 from virtctl.http import Client, Json
@@ -35,7 +36,7 @@ def client_of(ctx: typer.Context) -> Client:
 
 def wait_limit(wait: bool, timeout: str) -> float | None:
     """Seconds to wait, None for not at all."""
-    return flags.seconds(timeout) if wait else None
+    return seconds(timeout) if wait else None
 
 
 def ending(force: bool, grace_period: int, field: str, dry_run: bool) -> Json:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from virt_api import subresources
 from virt_kube.api import Json
 from virt_local.apiserver.registry import Registry, ResourceType, Version
 
@@ -18,20 +19,16 @@ REVIEWS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("selfsubjectaccessreviews", "SelfSubjectAccessReview", False),
         ("selfsubjectrulesreviews", "SelfSubjectRulesReview", False),
         ("subjectaccessreviews", "SubjectAccessReview", False),
+        ("localsubjectaccessreviews", "LocalSubjectAccessReview", True),
     ),
-    "authentication.k8s.io": (("selfsubjectreviews", "SelfSubjectReview", False),),
+    "authentication.k8s.io": (
+        ("selfsubjectreviews", "SelfSubjectReview", False),
+        ("tokenreviews", "TokenReview", False),
+    ),
 }
-# What virt_api answers, for clients that ask before they call: (resource, subresources).
-SUBRESOURCE_GROUP = "subresources.kubevirt.io"
-SUBRESOURCE_VERSIONS = ("v1", "v1alpha3")
-SUBRESOURCES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("virtualmachines", ("start", "stop", "restart", "expand-spec", "addvolume", "removevolume", "portforward")),
-    (
-        "virtualmachineinstances",
-        ("console", "vnc", "pause", "unpause", "softreboot", "reset", "guestosinfo", "userlist", "filesystemlist",
-         "portforward", "usbredir"),
-    ),
-)  # fmt: skip
+# What virt_api answers, for clients that ask before they call.
+SUBRESOURCE_GROUP = subresources.GROUP
+SUBRESOURCE_VERSIONS = subresources.VERSIONS
 
 
 class Document(NamedTuple):
@@ -116,17 +113,7 @@ class Discovery:
     def _virtual(self, group: str) -> list[Json]:
         """Resources that are questions or calls, with nothing stored."""
         if group == SUBRESOURCE_GROUP:
-            return [
-                {
-                    "name": f"{plural}/{name}",
-                    "singularName": "",
-                    "namespaced": True,
-                    "kind": "",
-                    "verbs": ["get", "update"],
-                }
-                for plural, names in SUBRESOURCES
-                for name in names
-            ]
+            return list(subresources.resource_list(SUBRESOURCE_VERSIONS[0])["resources"])
         return [
             {"name": name, "singularName": kind.lower(), "namespaced": namespaced, "kind": kind, "verbs": ["create"]}
             for name, kind, namespaced in REVIEWS.get(group, ())

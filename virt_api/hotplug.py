@@ -1,0 +1,120 @@
+"""addvolume and removevolume, decided without I/O: the JSON patch of a VMI's spec or a VM's template, or why not.
+
+Declarative hot-plug (spec/control-plane 2.9): the spec itself is what changes; the VM controller carries a template's
+volumes to the running VMI, and the node agent plugs whatever its VMI has and the guest has not. Called by
+`virt_api.volumes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import UNSET, UnsetType, structs
+
+from virt_api.lifecycle import Options, Refusal
+from virt_kube.api import Json, JsonPatch
+from virt_kube.patch import pointer
+from virt_types.codec import to_builtins
+from virt_types.v1 import Disk, HotplugVolumeSource, VirtualMachineInstanceSpec, Volume
+from virt_types.validation.update import pluggable
+
+ADD_NEEDS_NAME = "AddVolumeOptions requires name to be set"
+ADD_NEEDS_DISK = "AddVolumeOptions requires disk to not be nil"
+ADD_NEEDS_SOURCE = "AddVolumeOptions requires VolumeSource to not be nil"
+REMOVE_NEEDS_NAME = "RemoveVolumeOptions requires name to be set"
+NAME_EXISTS = "Unable to add volume [{name}] because volume with that name already exists"
+SOURCE_EXISTS = "Unable to add volume source [{name}] because it already exists"
+UNKNOWN = "Unable to remove volume [{name}] because it does not exist"
+PERMANENT = "Unable to remove volume [{name}] because it is not hotpluggable"
+NO_DEVICE = "AddVolume request for [{name}] requires diskDevice of type 'disk' or 'lun' to be used."
+DISK_BUS = "AddVolume request for disk [{name}] requires bus to be 'scsi' or 'virtio'. [{bus}] is not permitted."
+LUN_BUS = "AddVolume request for LUN [{name}] requires bus to be 'scsi'. [{bus}] is not permitted."
+
+
+class AddOptions(Options, rename="camel", kw_only=True):
+    """The body of addvolume; an absent part is told from an empty one."""
+
+    name: str = ""
+    disk: Disk | UnsetType = UNSET
+    volume_source: HotplugVolumeSource | UnsetType = UNSET
+
+
+class RemoveOptions(Options, rename="camel", kw_only=True):
+    """The body of removevolume."""
+
+    name: str = ""
+
+
+def read_addition(options: AddOptions) -> tuple[Volume, Disk] | Refusal:
+    """The volume and the disk that are asked for; refused when the body leaves one out."""
+    if not options.name:
+        return Refusal(ADD_NEEDS_NAME, 400)
+    if isinstance(options.disk, UnsetType):
+        return Refusal(ADD_NEEDS_DISK, 400)
+    if isinstance(options.volume_source, UnsetType):
+        return Refusal(ADD_NEEDS_SOURCE, 400)
+    claim, data = options.volume_source.persistent_volume_claim, options.volume_source.data_volume
+    if claim is None and data is None:
+        return Refusal(ADD_NEEDS_SOURCE, 400)
+    volume = Volume(
+        name=options.name,
+        persistent_volume_claim=structs.replace(claim, hotpluggable=True) if claim is not None else None,
+        data_volume=structs.replace(data, hotpluggable=True) if data is not None and claim is None else None,
+    )
+    return volume, structs.replace(options.disk, name=options.name)
+
+
+def add(spec: VirtualMachineInstanceSpec, volume: Volume, disk: Disk, *path: str) -> JsonPatch | Refusal:
+    """The patch of the spec at `path`. A volume named like an empty CD-ROM drive goes into that drive."""
+    if any(each.name == volume.name for each in spec.volumes):
+        return Refusal(NAME_EXISTS.format(name=volume.name))
+    source = source_name(volume)
+    if any(source_name(each) == source for each in spec.volumes):
+        return Refusal(SOURCE_EXISTS.format(name=source[1]))
+    drive = next((each for each in spec.domain.devices.disks if each.name == volume.name), None)
+    patch = list(_append(len(spec.volumes), to_builtins(volume), *path, "volumes"))
+    if drive is not None and drive.cdrom is not None:
+        return patch
+    if fault := bus_fault(disk):
+        return Refusal(fault, 400)
+    return [*patch, *_append(len(spec.domain.devices.disks), to_builtins(disk), *path, "domain", "devices", "disks")]
+
+
+def remove(spec: VirtualMachineInstanceSpec, name: str, *path: str) -> JsonPatch | Refusal:
+    """The patch of the spec at `path`. A CD-ROM drive stays, empty."""
+    found = next((number for number, each in enumerate(spec.volumes) if each.name == name), None)
+    if found is None:
+        return Refusal(UNKNOWN.format(name=name))
+    if not pluggable(spec.volumes[found]):
+        return Refusal(PERMANENT.format(name=name))
+    patch: JsonPatch = [{"op": "remove", "path": pointer(*path, "volumes", found)}]
+    for number, disk in enumerate(spec.domain.devices.disks):
+        if disk.name == name and disk.cdrom is None:
+            patch.append({"op": "remove", "path": pointer(*path, "domain", "devices", "disks", number)})
+    return patch
+
+
+def source_name(volume: Volume) -> tuple[str, str]:
+    """What the volume's bytes come from, as far as hot-plug compares it: ("claim" or "data", name)."""
+    if volume.persistent_volume_claim is not None:
+        return "claim", volume.persistent_volume_claim.claim_name
+    return "data", volume.data_volume.name if volume.data_volume is not None else f"\0{volume.name}"
+
+
+def bus_fault(disk: Disk) -> str:
+    """Why a running guest can't take the disk, "" when it can."""
+    if disk.lun is not None:
+        bus = disk.lun.bus or ""
+        return "" if bus == "scsi" else LUN_BUS.format(name=disk.name, bus=bus)
+    if disk.disk is not None:
+        bus = disk.disk.bus or ""
+        return "" if bus in {"scsi", "virtio"} else DISK_BUS.format(name=disk.name, bus=bus)
+    return NO_DEVICE.format(name=disk.name)
+
+
+def _append(length: int, value: Json, *path: str) -> Iterator[Json]:
+    """An element at the end of a list that may not exist yet."""
+    if length:
+        yield {"op": "add", "path": pointer(*path, "-"), "value": value}
+    else:
+        yield {"op": "add", "path": pointer(*path), "value": [value]}
