@@ -61,6 +61,15 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 DV_POPULATED_FOR = "cdi.kubevirt.io/storage.populatedFor"
 CLAIM_ADOPTION = "cdi.kubevirt.io/allowClaimAdoption"
 IMMEDIATE_BINDING = "cdi.kubevirt.io/storage.bind.immediate.requested"
+CLAIM_CONTENT_TYPE = "cdi.kubevirt.io/storage.contentType"
+CLAIM_FILL_PHASE = "cdi.kubevirt.io/storage.pod.phase"  # Succeeded: a guest may have it
+CLAIM_FILL_RESTARTS = "cdi.kubevirt.io/storage.pod.restarts"
+CLAIM_FILL_READY = "cdi.kubevirt.io/storage.pod.ready"
+CLAIM_PREALLOCATION = "cdi.kubevirt.io/storage.preallocation.requested"
+CLAIM_CREATED_FOR = "cdi.kubevirt.io/createdForDataVolume"
+UPLOAD_TARGET = "cdi.kubevirt.io/storage.upload.target"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+DEFAULT_VIRT_CLASS = "storageclass.kubevirt.io/is-default-virt-class"
 
 # Services and service accounts
 SERVICE_ACCOUNTS_GROUP = "system:serviceaccounts:kubevirt"
