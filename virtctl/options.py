@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from virt_types.durations import seconds
-from virtctl import flags, lifecycle
+from virtctl import lifecycle
 from virtctl.errors import UsageError
 from virtctl.http import Client, Json
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from virtctl import flags, manifests
+from virt_types.durations import seconds
+from virtctl import manifests
 from virtctl.errors import ApiRefusal, UsageError, WaitFailed
 from virtctl.http import JSON
 from virtctl.options import NO_GRACE_PERIOD, GracePeriod, client_of
@@ -76,7 +77,7 @@ def command(
         raise UsageError("name what to delete: KIND NAME..., or -f FILE", hint="virtctl delete vm myvm")
     client = client_of(ctx)
     targets = _of_manifests(client, file) if file else _of_words(client, words or [])
-    deadline = time.monotonic() + (flags.seconds(timeout) or 0.0)
+    deadline = time.monotonic() + (seconds(timeout) or 0.0)
     waiting: list[tuple[Target, str]] = []
     for target in targets:
         try:
