@@ -28,6 +28,7 @@ from virt_local.errors import PkiError
 CA_DAYS, LEAF_DAYS = 3650, 365
 RENEW_DAYS = 60  # a leaf with less left is made anew
 CONTEXT = "virtctl-local"
+NEW_KEY = "Remove it to have a new one made; tokens given out then end."
 ADMIN = "virtctl-admin"
 COMPONENTS = ("virt-controller", "virt-handler", "virt-api")
 _SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default.svc")
@@ -91,6 +92,25 @@ def ensure(state_dir: Path) -> Pki:
             f"the certificates in {folder} can't be used: {error}",
             hint=f"Remove {folder} to have new ones made; clients then need the new kubeconfig.",
         ) from error
+
+
+def signing_key(path: Path | None) -> ec.EllipticCurvePrivateKey:
+    """The key that signs tokens (PEM, 0600), made when `path` is not there; a passing one without `path`.
+
+    Raises PkiError.
+    """
+    if path is None:
+        return ec.generate_private_key(ec.SECP256R1())
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, _encoded(ec.generate_private_key(ec.SECP256R1())))
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise PkiError(f"the key {path} can't be used: {error}", hint=NEW_KEY) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise PkiError(f"{path} is not an EC key", hint=NEW_KEY)
+    return key
 
 
 class _Authority:
@@ -183,11 +203,14 @@ def _usage(*, sign: bool) -> x509.KeyUsage:
 
 def _write_pair(pair: Pair, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
     """The key first: a certificate on disk always has its key."""
-    encoded = key.private_bytes(
+    write_private(pair.key, _encoded(key))
+    write_private(pair.cert, cert.public_bytes(serialization.Encoding.PEM))
+
+
+def _encoded(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_private(pair.key, encoded)
-    write_private(pair.cert, cert.public_bytes(serialization.Encoding.PEM))
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -325,8 +325,8 @@ async def test_tables_and_metadata_views(api: Api) -> None:
     [
         ("/livez", "", 200),
         ("/version", "", 200),
-        ("/api", "", 401),
-        (CONFIGMAPS, "", 401),
+        ("/api", "", 403),
+        (CONFIGMAPS, "", 403),
         (CONFIGMAPS, "wrong", 401),
         ("/apis", "alice-token", 200),
         (CONFIGMAPS, "alice-token", 403),

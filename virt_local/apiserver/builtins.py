@@ -104,6 +104,16 @@ _TYPES = (
         creates_on_update=True,
         view_of="/events",
     ),
+    ResourceType(
+        "rbac.authorization.k8s.io",
+        "clusterrolebindings",
+        "ClusterRoleBinding",
+        namespaced=False,
+        creates_on_update=True,
+    ),
+    ResourceType("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", namespaced=False, creates_on_update=True),
+    ResourceType("rbac.authorization.k8s.io", "rolebindings", "RoleBinding", creates_on_update=True),
+    ResourceType("rbac.authorization.k8s.io", "roles", "Role", creates_on_update=True),
     ResourceType("storage.k8s.io", "storageclasses", "StorageClass", namespaced=False, short_names=("sc",)),
 )
 
@@ -125,6 +135,8 @@ BUILTINS = {(resource.group, resource.plural): _with_schema(resource) for resour
 CRD = BUILTINS["apiextensions.k8s.io", "customresourcedefinitions"]
 NAMESPACE = BUILTINS["", "namespaces"]
 SERVICE = BUILTINS["", "services"]
+CLUSTER_ROLE = BUILTINS["rbac.authorization.k8s.io", "clusterroles"]
+CLUSTER_ROLE_BINDING = BUILTINS["rbac.authorization.k8s.io", "clusterrolebindings"]
 
 # What exists before anybody creates it; `default`, `kube-system` and `kube-public` can't be deleted.
 FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kubevirt")

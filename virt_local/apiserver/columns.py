@@ -185,8 +185,32 @@ def _controller(obj: Json) -> str:
     return "<none>"
 
 
+def _role_ref(obj: Json) -> str:
+    ref = obj.get("roleRef") or {}
+    return f"{ref.get('kind', '')}/{ref.get('name', '')}"
+
+
+def _subjects(kind: str) -> Cell:
+    def find(obj: Json) -> str:
+        found = [subject for subject in obj.get("subjects") or [] if subject.get("kind") == kind]
+        return ", ".join(
+            f"{subject.get('namespace', '')}/{subject['name']}" if kind == "ServiceAccount" else subject["name"]
+            for subject in found
+        )
+
+    return find
+
+
 _STATUS = ("Status", "string", 0, _at(".status.phase"))
 _AGE = ("Age", "string", 0, _age)
+_CREATED_AT = ("Created At", "date", 0, _at(".metadata.creationTimestamp"))
+_BINDING = (
+    ("Role", "string", 0, _role_ref),
+    _AGE,
+    ("Users", "string", 1, _subjects("User")),
+    ("Groups", "string", 1, _subjects("Group")),
+    ("ServiceAccounts", "string", 1, _subjects("ServiceAccount")),
+)
 
 _PRINTERS: Mapping[str, Printer] = {
     "/namespaces": (_STATUS, _AGE),
@@ -264,7 +288,11 @@ _PRINTERS: Mapping[str, Printer] = {
         ("Revision", "string", 0, _at(".revision", 0)),
         _AGE,
     ),
-    "apiextensions.k8s.io/customresourcedefinitions": (("Created At", "date", 0, _at(".metadata.creationTimestamp")),),
+    "apiextensions.k8s.io/customresourcedefinitions": (_CREATED_AT,),
+    "rbac.authorization.k8s.io/roles": (_CREATED_AT,),
+    "rbac.authorization.k8s.io/clusterroles": (_CREATED_AT,),
+    "rbac.authorization.k8s.io/rolebindings": _BINDING,
+    "rbac.authorization.k8s.io/clusterrolebindings": _BINDING,
 }
 _EVENTS: Printer = (
     ("Last Seen", "string", 0, _event_seen("lastTimestamp")),

@@ -17,14 +17,14 @@ from aiohttp import web
 from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, Json, PatchKind
 from virt_local.apiserver import bodies, reads, represent, tables, watches
-from virt_local.apiserver.authn import ANONYMOUS, AUTHENTICATED, Authenticator
-from virt_local.apiserver.authz import OPEN_PATHS, Attributes
+from virt_local.apiserver.authn import Authenticator, impersonated, wants_impersonation
 from virt_local.apiserver.call import Answer, Call, Params
 from virt_local.apiserver.deletes import DeleteOptions, delete_options
 from virt_local.apiserver.documents import Documents
 from virt_local.apiserver.negotiate import PLAIN, YAML, Media, negotiate
 from virt_local.apiserver.pipeline import Pipeline
-from virt_local.apiserver.proxy import SubresourceBackend
+from virt_local.apiserver.proxy import SubresourceBackend, subresource_attributes
+from virt_local.apiserver.rbac import Attributes
 from virt_local.apiserver.reviews import Reviews
 from virt_local.apiserver.routing import Route, resource_route, split
 from virt_local.apiserver.status import (
@@ -38,7 +38,6 @@ from virt_local.apiserver.status import (
     no_such_resource,
     not_supported,
     too_large,
-    unauthorized,
     unsupported_media_type,
 )
 
@@ -51,6 +50,7 @@ _PATCH_KINDS: dict[str, PatchKind] = {
     "application/strategic-merge-patch+json": "strategic",
 }
 APPLY = "application/apply-patch+yaml"
+TOKEN_REQUEST = ("create", "", "serviceaccounts", "token")
 _NOT_FOUND_TEXT = "404 page not found\n"
 
 
@@ -86,17 +86,12 @@ class HttpFace:
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         ssl_object = request.transport.get_extra_info("ssl_object") if request.transport else None
         user = self._authenticator.user(request.headers.get("Authorization", ""), ssl_object)
-        if "Impersonate-User" in request.headers:
-            user = self._impersonated(request, user)
         raw_path = request.rel_url.raw_path
-        if (
-            user is ANONYMOUS
-            and raw_path.rstrip("/") not in OPEN_PATHS
-            and not raw_path.startswith(("/livez/", "/readyz/"))
-        ):
-            raise unauthorized()
         parts = split(raw_path)
+        if wants_impersonation(request.headers):
+            user = impersonated(self._pipeline.authorizer, request.headers, user, _asked(request, parts))
         if self._subresources is not None and self._subresources.owns(parts):
+            self._pipeline.authorizer.require(user, subresource_attributes(request))
             return await self._subresources.serve(request, user)
         if "//" in raw_path:
             raise no_such_resource()
@@ -105,16 +100,10 @@ class HttpFace:
             return await self._document(request, user, parts)
         if (review := self._reviews.find(route.group, route.version, route.plural)) is not None:
             self._pipeline.authorizer.require(user, route.attributes)
-            return await self._review(request, user, review)
+            return await self._review(request, user, review, route.namespace)
+        if (route.verb, route.group, route.plural, route.subresource) == TOKEN_REQUEST:
+            return await self._token(request, user, route)
         return await self._resource(request, user, route)
-
-    def _impersonated(self, request: web.Request, user: UserInfo) -> UserInfo:
-        """Whom the caller wants to be taken for; 403 unless they may."""
-        name, groups = request.headers["Impersonate-User"], tuple(request.headers.getall("Impersonate-Group", ()))
-        wanted = [("users", name), *(("groups", group) for group in groups)]
-        for resource, who in wanted:
-            self._pipeline.authorizer.require(user, Attributes("impersonate", "", resource, name=who))
-        return UserInfo(name, (*groups, AUTHENTICATED))
 
     async def _document(self, request: web.Request, user: UserInfo, parts: list[str]) -> web.Response:
         path = "/" + "/".join(parts)
@@ -131,11 +120,17 @@ class HttpFace:
                 return web.Response(status=304, headers=headers)
         return _body(request, found.body, content_type=found.content_type, headers=headers)
 
-    async def _review(self, request: web.Request, user: UserInfo, kind: str) -> web.Response:
+    async def _review(self, request: web.Request, user: UserInfo, kind: str, namespace: str) -> web.Response:
         if request.method != "POST":
             raise method_not_allowed()
         obj, _ = await self._object(request, kind)
-        return _answer(request, Answer(201, self._reviews.answer(kind, obj, user)), ())
+        return _answer(request, Answer(201, self._reviews.answer(kind, obj, user, namespace)), ())
+
+    async def _token(self, request: web.Request, user: UserInfo, route: Route) -> web.Response:
+        """A TokenRequest: a token of a service account."""
+        self._pipeline.authorizer.require(user, route.attributes)
+        obj, _ = await self._object(request, "TokenRequest")
+        return _answer(request, Answer(201, self._reviews.token(route.namespace, route.name, obj)), ())
 
     async def _resource(self, request: web.Request, user: UserInfo, route: Route) -> web.StreamResponse:
         if self._pipeline.registry.find(route.group, route.version, route.plural) is None:
@@ -295,6 +290,11 @@ class _Lines:
     def _table(self, value: bytes, *, heads: bool) -> bytes:
         meta = {"resourceVersion": represent.meta(value).resource_version}
         return tables.table(self._call, [value], meta, self._include, self._media.version, heads=heads)
+
+
+def _asked(request: web.Request, parts: list[str]) -> Attributes:
+    route = resource_route(request.method, parts, request.query)
+    return route.attributes if route else Attributes(request.method.lower(), path="/" + "/".join(parts))
 
 
 async def _read(request: web.Request) -> bytes:

@@ -66,6 +66,7 @@ LABEL_VALUE_TEXT = (
 STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _NAMES_1035 = frozenset({"services"})
 _LABEL_NAMES = frozenset({"namespaces"})
+RBAC_GROUP = "rbac.authorization.k8s.io"
 _STRINGS = ("name", "generateName", "namespace", "uid", "resourceVersion")
 
 
@@ -225,8 +226,17 @@ def name_problems(name: str, resource: ResourceType) -> list[str]:
         if "." in name and resource.plural in _LABEL_NAMES:
             return [*problems, "must not contain dots"]
         return problems if re.fullmatch(pattern, name) else [*problems, text]
+    if resource.group == RBAC_GROUP:
+        return _segment_problems(name)
     problems = [] if len(name) <= MAX_NAME else [f"must be no more than {MAX_NAME} bytes"]
     return problems if re.fullmatch(_SUBDOMAIN, name) else [*problems, SUBDOMAIN_TEXT]
+
+
+def _segment_problems(name: str) -> list[str]:
+    """Names of roles and bindings may be anything that can stand in a path."""
+    if name in (".", ".."):
+        return [f"may not be '{name}'"]
+    return [f"may not contain '{char}'" for char in "/%" if char in name]
 
 
 def _label_causes(labels: Mapping[str, str]) -> list[Cause]:

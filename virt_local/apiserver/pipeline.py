@@ -11,6 +11,7 @@ from virt_local.apiserver import reads, scale
 from virt_local.apiserver.authz import Authorizer
 from virt_local.apiserver.call import Answer, Call, Params
 from virt_local.apiserver.deletes import DeleteOptions, Deleter
+from virt_local.apiserver.grants import Guard
 from virt_local.apiserver.reads import Page, Selection
 from virt_local.apiserver.registry import Registry, ResourceType, Version
 from virt_local.apiserver.routing import Route
@@ -28,7 +29,7 @@ class Pipeline:
         self.registry = registry
         self.authorizer = authorizer
         self.schemas = Schemas()
-        self._writer = Writer(store, self.schemas, ServiceAllocator(store), admission)
+        self._writer = Writer(store, self.schemas, ServiceAllocator(store), Guard(authorizer), admission)
         self._deleter = Deleter(store, admission)
 
     def call(self, user: UserInfo, route: Route) -> Call:

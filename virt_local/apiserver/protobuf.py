@@ -57,14 +57,31 @@ _MESSAGES = {
     "RulesSpec": "1 namespace s",
     "ResourceAttributes": "1 namespace s, 2 verb s, 3 group s, 4 version s, 5 resource s, 6 subresource s, 7 name s",
     "NonResourceAttributes": "1 path s, 2 verb s",
+    "LocalSubjectAccessReview": "1 metadata ObjectMeta, 2 spec SubjectSpec",
+    "TokenReview": "1 metadata ObjectMeta, 2 spec TokenReviewSpec",
+    "TokenReviewSpec": "1 token s, 2 audiences *s",
+    "TokenRequest": "1 metadata ObjectMeta, 2 spec TokenRequestSpec",
+    "TokenRequestSpec": "1 audiences *s, 3 boundObjectRef BoundObject, 4 expirationSeconds i?",
+    "BoundObject": "1 kind s, 2 apiVersion s, 3 name s, 4 uid s",
+    "Role": "1 metadata ObjectMeta, 2 rules *PolicyRule",
+    "ClusterRole": "1 metadata ObjectMeta, 2 rules *PolicyRule, 3 aggregationRule AggregationRule",
+    "PolicyRule": "1 verbs *s, 2 apiGroups *s, 3 resources *s, 4 resourceNames *s, 5 nonResourceURLs *s",
+    "AggregationRule": "1 clusterRoleSelectors *LabelSelector",
+    "LabelSelector": "1 matchLabels m, 2 matchExpressions *LabelSelectorRequirement",
+    "LabelSelectorRequirement": "1 key s, 2 operator s, 3 values *s",
+    "RoleBinding": "1 metadata ObjectMeta, 2 subjects *Subject, 3 roleRef RoleRef",
+    "ClusterRoleBinding": "1 metadata ObjectMeta, 2 subjects *Subject, 3 roleRef RoleRef",
+    "Subject": "1 kind s, 2 apiGroup s, 3 name s, 4 namespace s",
+    "RoleRef": "1 apiGroup s, 2 kind s, 3 name s",
     "DeleteOptions": """1 gracePeriodSeconds i?, 2 preconditions Preconditions, 3 orphanDependents b?,
         4 propagationPolicy s, 5 dryRun *s""",
     "Preconditions": "1 uid s, 2 resourceVersion s",
 }
 # Kinds whose body may be decoded; Event only in the core group, where the fields are these.
 KINDS = frozenset(
-    ("ConfigMap", "DeleteOptions", "Event", "Lease", "Namespace", "Secret", "SelfSubjectAccessReview",
-     "SelfSubjectReview", "SelfSubjectRulesReview", "Service", "ServiceAccount", "SubjectAccessReview")
+    ("ClusterRole", "ClusterRoleBinding", "ConfigMap", "DeleteOptions", "Event", "Lease", "LocalSubjectAccessReview",
+     "Namespace", "Role", "RoleBinding", "Secret", "SelfSubjectAccessReview", "SelfSubjectReview",
+     "SelfSubjectRulesReview", "Service", "ServiceAccount", "SubjectAccessReview", "TokenRequest", "TokenReview")
 )  # fmt: skip
 
 

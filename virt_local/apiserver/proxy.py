@@ -17,8 +17,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from virt_kube.admission import UserInfo
-from virt_local.apiserver.authz import Attributes, Authorizer
 from virt_local.apiserver.discovery import SUBRESOURCE_GROUP, SUBRESOURCE_VERSIONS
+from virt_local.apiserver.rbac import Attributes
 from virt_local.apiserver.status import unavailable
 
 CONNECT_TIMEOUT = 5.0  # seconds
@@ -36,9 +36,8 @@ _WEBSOCKET_HEADERS = "sec-websocket-"
 class SubresourceBackend:
     """`socket` is where virt_api listens; it may come and go."""
 
-    def __init__(self, socket: Path, authorizer: Authorizer | None = None) -> None:
+    def __init__(self, socket: Path) -> None:
         self._socket = socket
-        self._authorizer = authorizer or Authorizer()
         self._client: aiohttp.ClientSession | None = None
 
     def owns(self, parts: list[str]) -> bool:
@@ -46,8 +45,7 @@ class SubresourceBackend:
         return parts[:2] == ["apis", SUBRESOURCE_GROUP] and len(parts) > 3 and parts[2] in SUBRESOURCE_VERSIONS
 
     async def serve(self, request: web.Request, user: UserInfo) -> web.StreamResponse:
-        """Raises 403, or 503 when virt_api does not listen."""
-        self._authorizer.require(user, _attributes(request))
+        """Raises 503 when virt_api does not listen."""
         headers = _forwarded(request, user)
         try:
             if request.headers.get("Upgrade", "").lower() == "websocket":
@@ -151,7 +149,7 @@ def _target(request: web.Request) -> URL:
     return URL(f"http://virt-api{request.rel_url.raw_path_qs}", encoded=True)
 
 
-def _attributes(request: web.Request) -> Attributes:
+def subresource_attributes(request: web.Request) -> Attributes:
     parts = request.path.strip("/").split("/")
     verb = {"GET": "get", "PUT": "update", "POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(
         request.method, ""

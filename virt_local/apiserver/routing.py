@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from virt_local.apiserver.authz import Attributes
 from virt_local.apiserver.call import flag
+from virt_local.apiserver.rbac import Attributes
 
+_COLLECTIONS = frozenset({"list", "watch", "deletecollection"})
+_NAME = "metadata.name="
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 # /namespaces/NAME/status is the namespace's own, not a resource in it.
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
@@ -26,11 +28,18 @@ class Route(NamedTuple):
     subresource: str
     deeper: tuple[str, ...] = ()
     named_watch: bool = False
+    selected: str = ""  # the one name a field selector asks for
 
     @property
     def attributes(self) -> Attributes:
         return Attributes(
-            self.verb, self.group, self.plural, self.subresource, self.namespace, self.name, version=self.version
+            self.verb,
+            self.group,
+            self.plural,
+            self.subresource,
+            self.namespace,
+            self.name or self.selected,
+            version=self.version,
         )
 
 
@@ -60,7 +69,14 @@ def resource_route(method: str, parts: list[str], query: Mapping[str, str]) -> R
     verb = "watch" if old_watch and name else _verb(method, bool(name), watching=watching)
     if group == "" and plural == "namespaces" and name:
         namespace = name
-    return Route(verb, group, version, plural, namespace, name, subresource, tuple(deeper), old_watch and bool(name))
+    selected = _selected(query.get("fieldSelector", "")) if verb in _COLLECTIONS else ""
+    named_watch = old_watch and bool(name)
+    return Route(verb, group, version, plural, namespace, name, subresource, tuple(deeper), named_watch, selected)
+
+
+def _selected(selector: str) -> str:
+    """A list of one object is permitted to whoever may read that one."""
+    return next((term.partition("=")[2].lstrip("=") for term in selector.split(",") if term.startswith(_NAME)), "")
 
 
 def _verb(method: str, named: bool, *, watching: bool) -> str:

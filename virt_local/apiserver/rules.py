@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from virt_kube.api import Json
-from virt_local.apiserver import crds
+from virt_local.apiserver import crds, grants
 from virt_local.apiserver.metadata import now
 from virt_local.apiserver.patches import same_json
 from virt_local.apiserver.registry import ResourceType
@@ -194,6 +194,8 @@ _PREPARE: Mapping[tuple[str, str], Prepare] = {
     ("", "pods"): _pod,
     ("", "events"): _event,
     ("storage.k8s.io", "storageclasses"): _storage_class,
+    ("rbac.authorization.k8s.io", "rolebindings"): grants.prepare_binding,
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): grants.prepare_binding,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,
 }
 _CHECKS: Mapping[tuple[str, str], Check] = {
@@ -201,5 +203,9 @@ _CHECKS: Mapping[tuple[str, str], Check] = {
     ("", "secrets"): _secret_causes,
     ("", "persistentvolumeclaims"): _claim_causes,
     ("apps", "controllerrevisions"): _revision_causes,
+    ("rbac.authorization.k8s.io", "roles"): grants.role_causes,
+    ("rbac.authorization.k8s.io", "clusterroles"): grants.cluster_role_causes,
+    ("rbac.authorization.k8s.io", "rolebindings"): grants.role_binding_causes,
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): grants.cluster_role_binding_causes,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition_causes,
 }

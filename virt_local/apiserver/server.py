@@ -13,10 +13,10 @@ from aiohttp import web
 
 from virt_kube.admission import Admission, UserInfo
 from virt_kube.api import Json
-from virt_local.apiserver import crds
-from virt_local.apiserver.authn import AUTHENTICATED, Authenticator
+from virt_local.apiserver import crds, grants
+from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.authz import Authorizer
-from virt_local.apiserver.builtins import BUILTINS, CRD, FIRST_NAMESPACES, NAMESPACE
+from virt_local.apiserver.builtins import BUILTINS, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CRD, FIRST_NAMESPACES, NAMESPACE
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.discovery import Discovery
 from virt_local.apiserver.documents import GIT_VERSION, Documents
@@ -27,12 +27,14 @@ from virt_local.apiserver.pipeline import Pipeline
 from virt_local.apiserver.proxy import SubresourceBackend
 from virt_local.apiserver.registry import Registry
 from virt_local.apiserver.reviews import Reviews
+from virt_local.apiserver.roles import AUTHENTICATED, MASTERS
+from virt_local.apiserver.tokens import Tokens
 from virt_local.inprocess import InProcessClient
 from virt_local.store import Change, Store
 
 log = logging.getLogger("virt_local.apiserver")
 
-SYSTEM = UserInfo("system:apiserver", ("system:masters", AUTHENTICATED))
+SYSTEM = UserInfo("system:apiserver", (MASTERS, AUTHENTICATED))
 MAX_HEADER = 16 * 1024  # bytes of one header field, and of the request line
 IDLE = 90.0  # seconds a connection may wait between requests, or take over the head of one: k8s.io/apiserver's
 STOP_GRACE = 2.0  # seconds open watches have to end
@@ -48,10 +50,13 @@ class ApiServer:
         admission: Admission | None = None,
         subresources: SubresourceBackend | None = None,
         authenticator: Authenticator | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self.store = store
         self.registry = Registry(BUILTINS)
-        authorizer = Authorizer()
+        authorizer = Authorizer(store)
+        tokens = tokens or Tokens(store)
+        authenticator = authenticator or Authenticator(tokens=tokens)
         self._pipeline = Pipeline(store, self.registry, admission, authorizer)
         self._subresources = subresources
         documents = Documents(
@@ -59,7 +64,8 @@ class ApiServer:
             OpenApi(self.registry, GIT_VERSION),
             lambda: not store.closed,
         )
-        face = HttpFace(self._pipeline, documents, authenticator or Authenticator(), Reviews(authorizer), subresources)
+        reviews = Reviews(authorizer, authenticator, tokens)
+        face = HttpFace(self._pipeline, documents, authenticator, reviews, subresources)
         self.app = web.Application()
         self.app.router.add_route("*", "/{path:.*}", face.handle)
         self._runner: web.AppRunner | None = None
@@ -74,17 +80,21 @@ class ApiServer:
         return InProcessClient(self._pipeline, user)
 
     async def bootstrap(self, definitions: list[Json]) -> None:
-        """Make sure the first namespaces and these CustomResourceDefinitions are there, as this version has them."""
+        """See to the first namespaces and roles, and these CustomResourceDefinitions, as this version has them."""
         for name in FIRST_NAMESPACES:
             await self._ensure(Call(SYSTEM, NAMESPACE, NAMESPACE.storage, ""), {"metadata": {"name": name}})
         for definition in definitions:
             await self._ensure(Call(SYSTEM, CRD, CRD.storage, ""), definition)
+        for role in grants.first_roles():
+            await self._ensure(Call(SYSTEM, CLUSTER_ROLE, CLUSTER_ROLE.storage, ""), role)
+        for binding in grants.first_bindings():
+            await self._ensure(Call(SYSTEM, CLUSTER_ROLE_BINDING, CLUSTER_ROLE_BINDING.storage, ""), binding)
 
     async def _ensure(self, call: Call, obj: Json) -> None:
         call.name = obj["metadata"]["name"]
         if self.store.get(call.key) is None:
             await self._pipeline.create(call, obj, [])
-        elif call.resource is CRD:
+        elif call.resource is not NAMESPACE:
             await self._pipeline.update(call, obj, [])
 
     async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> int:

@@ -16,6 +16,7 @@ from virt_kube.api import ApiError, Json, PatchKind
 from virt_local.apiserver import apply, metadata, ownership, patches, represent, rules
 from virt_local.apiserver.builtins import NAMESPACE, SERVICE
 from virt_local.apiserver.call import Answer, Call
+from virt_local.apiserver.grants import Guard
 from virt_local.apiserver.reads import parse_version
 from virt_local.apiserver.schemas import Schemas
 from virt_local.apiserver.services import ServiceAllocator
@@ -44,8 +45,14 @@ Change = Callable[[Json], Json]
 
 class Writer:
     def __init__(
-        self, store: Store, schemas: Schemas, services: ServiceAllocator, admission: Admission | None = None
+        self,
+        store: Store,
+        schemas: Schemas,
+        services: ServiceAllocator,
+        guard: Guard,
+        admission: Admission | None = None,
     ) -> None:
+        self._guard = guard
         self._store = store
         self._schemas = schemas
         self._services = services
@@ -273,6 +280,7 @@ class Writer:
 
     async def _admit(self, operation: Operation, call: Call, obj: Json, old: Json | None) -> Json:
         to_storage = represent.to_storage(obj, call.resource)
+        self._guard.check(call, to_storage, old)
         if self._admission is None:
             return to_storage
         before = copy.deepcopy(to_storage)
