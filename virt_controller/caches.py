@@ -6,29 +6,32 @@ import asyncio
 from functools import partial
 from typing import Any
 
+from virt_controller.claims import claim_names, claims_of_template, volume_names
 from virt_controller.objects import ControllerRevision, Node, PersistentVolumeClaim
 from virt_controller.phase import is_final
-from virt_controller.placer import claim_names
 from virt_controller.revisions import OWNER_INDEX, decode_revision, owners
 from virt_kube.api import KubeClient
 from virt_kube.informer import Informer
 from virt_kube.resources import (
     CONTROLLER_REVISIONS,
+    DATA_VOLUMES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     VIRTUAL_MACHINE_INSTANCES,
     VIRTUAL_MACHINES,
 )
+from virt_types.cdi.objects import DataVolume
 from virt_types.codec import decode
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
 CLAIM_INDEX = "claim"
 NODE_INDEX = "node"
+VOLUME_INDEX = "data-volume"
 UNPLACED_INDEX = "unplaced"
 
 
 class Caches:
-    """VMs, VMIs, nodes, claims and revisions as the API last showed them."""
+    """VMs, VMIs, nodes, claims, revisions and, where they are served, DataVolumes, as the API last showed them."""
 
     def __init__(self, client: KubeClient, namespace: str = "") -> None:
         self.vms = Informer[VirtualMachine](
@@ -36,7 +39,7 @@ class Caches:
             VIRTUAL_MACHINES,
             partial(decode, type_=VirtualMachine),
             namespace=namespace,
-            indexers={CLAIM_INDEX: _claims_of_vm},
+            indexers={CLAIM_INDEX: _claims_of_vm, VOLUME_INDEX: _data_volumes_of_vm},
         )
         self.vmis = Informer[VirtualMachineInstance](
             client,
@@ -44,6 +47,7 @@ class Caches:
             partial(decode, type_=VirtualMachineInstance),
             namespace=namespace,
             indexers={
+                CLAIM_INDEX: _claims_awaited,
                 UNPLACED_INDEX: _unplaced,
                 NODE_INDEX: _node,
             },
@@ -55,7 +59,17 @@ class Caches:
         self.revisions = Informer[ControllerRevision](
             client, CONTROLLER_REVISIONS, decode_revision, namespace=namespace, indexers={OWNER_INDEX: owners}
         )
-        self._all: tuple[Informer[Any], ...] = (self.vms, self.vmis, self.nodes, self.claims, self.revisions)
+        self.data_volumes = Informer[DataVolume](
+            client, DATA_VOLUMES, partial(decode, type_=DataVolume), namespace=namespace, optional=True
+        )
+        self._all: tuple[Informer[Any], ...] = (
+            self.vms,
+            self.vmis,
+            self.nodes,
+            self.claims,
+            self.revisions,
+            self.data_volumes,
+        )
 
     async def run(self) -> None:
         """Keep all of them true until cancelled."""
@@ -70,8 +84,17 @@ class Caches:
 
 
 def _claims_of_vm(vm: VirtualMachine) -> list[str]:
-    template = VirtualMachineInstance(spec=vm.spec.template.spec)
-    return [f"{vm.metadata.namespace}/{name}" for name in claim_names(template)]
+    return [f"{vm.metadata.namespace}/{name}" for name in claims_of_template(vm)]
+
+
+def _data_volumes_of_vm(vm: VirtualMachine) -> list[str]:
+    return [f"{vm.metadata.namespace}/{name}" for name in volume_names(vm)]
+
+
+def _claims_awaited(vmi: VirtualMachineInstance) -> list[str]:
+    """The claims of a VMI that waits for a node; a DataVolume has its claim's name."""
+    names = claim_names(vmi) if _unplaced(vmi) else []
+    return [f"{vmi.metadata.namespace}/{name}" for name in names]
 
 
 def _unplaced(vmi: VirtualMachineInstance) -> tuple[str, ...]:

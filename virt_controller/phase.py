@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from virt_kube.clock import rfc3339
+from virt_kube.clock import parse_time, rfc3339
 from virt_types.v1 import (
     VirtualMachineInstance,
     VirtualMachineInstanceCondition,
@@ -32,6 +32,12 @@ def is_going(vmi: VirtualMachineInstance) -> bool:
 
 def has_run(vmi: VirtualMachineInstance) -> bool:
     return any(entry.phase == RUNNING for entry in vmi.status.phase_transition_timestamps)
+
+
+def since(vmi: VirtualMachineInstance, phase_: str) -> float | None:
+    """When the VMI first entered a phase, in Unix seconds; None when it never did."""
+    stamps = (each for each in vmi.status.phase_transition_timestamps if each.phase == phase_)
+    return next((parse_time(each.phase_transition_timestamp) for each in stamps), None)
 
 
 def is_placed(vmi: VirtualMachineInstance) -> bool:

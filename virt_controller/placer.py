@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from virt_controller.claims import claim_names
 from virt_controller.objects import Node, PersistentVolumeClaim
 from virt_controller.phase import PENDING, SCHEDULED, drop_conditions, enter, set_condition
 from virt_controller.placement import Demand, Placed, place, taken_by
@@ -109,19 +110,6 @@ class Placer:
 
 def _plus(left: Mapping[str, Demand], right: Mapping[str, Demand]) -> dict[str, Demand]:
     return {node: left.get(node, NOTHING) + right.get(node, NOTHING) for node in left.keys() | right.keys()}
-
-
-def claim_names(vmi: VirtualMachineInstance) -> list[str]:
-    """The claims a VMI's volumes need, in order; a DataVolume's claim has its name."""
-    names = []
-    for volume in vmi.spec.volumes:
-        if volume.persistent_volume_claim is not None:
-            names.append(volume.persistent_volume_claim.claim_name)
-        elif volume.data_volume is not None:
-            names.append(volume.data_volume.name)
-        elif volume.ephemeral is not None and volume.ephemeral.persistent_volume_claim is not None:
-            names.append(volume.ephemeral.persistent_volume_claim.claim_name)
-    return [name for name in names if name]
 
 
 def _write_wait(vmi: VirtualMachineInstance, wait: Wait, now: float) -> None:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from virt_kube.api import ApiError, Gone, KubeClient, ListPage, Resource, ServerFault
+from virt_kube.api import ApiError, Gone, KubeClient, ListPage, NotFound, Resource, ServerFault
 from virt_types.errors import VirtError
 from virt_types.meta import ObjectMeta
 
@@ -25,6 +25,7 @@ MAX_BACKOFF = 30.0
 BACKOFF_RESET = 120.0  # a watch that lived this long was healthy
 SHORT_WATCH = 1.0  # a watch ending sooner without an event counts as a failure
 TOMBSTONES = 4096
+UNSERVED_RETRY = 60.0  # seconds until an optional resource that is not served is asked for again
 
 
 class Object(Protocol):
@@ -55,7 +56,11 @@ def key_of(obj: Object) -> Key:
 
 
 class Informer(Generic[T]):
-    """The cache of `resource`. Objects handed out are shared: read them, never change them."""
+    """The cache of `resource`. Objects handed out are shared: read them, never change them.
+
+    An `optional` resource may be one the API doesn't serve: its cache is then empty, `served` is false, and it is asked
+    for again once in a while.
+    """
 
     def __init__(
         self,
@@ -66,10 +71,13 @@ class Informer(Generic[T]):
         namespace: str = "",
         label_selector: str = "",
         indexers: Mapping[str, Indexer[T]] | None = None,
+        optional: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.resource = resource
         self.synced = asyncio.Event()
+        self.served = True
+        self._optional = optional
         self._client = client
         self._decode = decode
         self._namespace = namespace
@@ -139,6 +147,11 @@ class Informer(Generic[T]):
                 log.info("relisting resource=%s reason=%s", self.resource.plural, error.message)
                 self._version = ""
             except ApiError as error:
+                if self._optional and isinstance(error, NotFound):
+                    self._replace(ListPage([], ""))
+                    self.served = False
+                    await asyncio.sleep(UNSERVED_RETRY)
+                    continue
                 if isinstance(error, ServerFault) or self._version:
                     log.info("watch failed resource=%s error=%s", self.resource.plural, error)
                 else:
@@ -204,6 +217,7 @@ class Informer(Generic[T]):
                 if not _later(self._objects[key].metadata.resource_version, page.resource_version):
                     self._forget(key)
         self._tombstones.clear()
+        self.served = True
         self._version = page.resource_version
         self.synced.set()
 

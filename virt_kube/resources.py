@@ -34,3 +34,8 @@ VIRTUAL_MACHINE_CLUSTER_PREFERENCES = Resource(
 VIRTUAL_MACHINE_INSTANCE_PRESETS = Resource(
     "kubevirt.io", "v1", "virtualmachineinstancepresets", "VirtualMachineInstancePreset"
 )
+DATA_VOLUMES = Resource("cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume")
+DATA_SOURCES = Resource("cdi.kubevirt.io", "v1beta1", "datasources", "DataSource")
+SUBJECT_ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
+)

@@ -48,9 +48,13 @@ def vmi(
     going: bool = False,
     owner: str | None = UID,
     meta: dict[str, Any] | None = None,
+    lived: float = 90.0,
     **status: Any,
 ) -> VirtualMachineInstance:
-    """An instance in `phase`; `ran` (default: whenever it makes sense) puts Running into its history."""
+    """An instance in `phase`; `ran` (default: whenever it makes sense) puts Running into its history.
+
+    A final one ended at EPOCH, after it had run for `lived` seconds; any other entered its phase at EPOCH.
+    """
     ran = phase in ("Running", "Succeeded", "Failed") if ran is None else ran
     phases = [
         "Pending",
@@ -79,7 +83,10 @@ def vmi(
     body = {
         "phase": phase,
         "nodeName": "node1",
-        "phaseTransitionTimestamps": [{"phase": each, "phaseTransitionTimestamp": rfc3339(EPOCH)} for each in phases],
+        "phaseTransitionTimestamps": [
+            {"phase": each, "phaseTransitionTimestamp": rfc3339(EPOCH - (lived if each != phases[-1] else 0))}
+            for each in phases
+        ],
         **status,
     }
     return from_builtins(

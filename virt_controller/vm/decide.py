@@ -7,98 +7,32 @@ counted, and a rerun queued, before the instance is deleted, and its finalizer s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from virt_controller.phase import FAILED, RUNNING, has_run, is_final, is_going, phase
+from virt_controller.phase import FAILED, is_final, is_going, phase
+from virt_controller.vm import volumes
+from virt_controller.vm.changes import Changes, changes
+from virt_controller.vm.effects import (
+    AddFinalizer,
+    Adopt,
+    BackfillIdentity,
+    Create,
+    Decision,
+    Delete,
+    Effect,
+    Refresh,
+    Release,
+    RemoveFinalizer,
+    TurnOn,
+    WriteStatus,
+)
+from virt_controller.vm.failures import rest, start_failure, until_forgiven
 from virt_controller.vm.observed import Observed
-from virt_controller.vm.status import status_of
-from virt_controller.vm.strategy import (
-    BACKING_OFF,
-    START,
-    STOP,
-    is_paused_start,
-    is_stop_for,
-    queued_start,
-    strategy,
-)
-from virt_kube.clock import parse_time, rfc3339
+from virt_controller.vm.requests import Requests, settled_requests
+from virt_controller.vm.status import made_from, status_of
+from virt_controller.vm.strategy import BACKING_OFF, START, is_paused_start, is_stop_for, queued_start, strategy
 from virt_types import labels
-from virt_types.v1 import (
-    VirtualMachineInstance,
-    VirtualMachineStartFailure,
-    VirtualMachineStateChangeRequest,
-    VirtualMachineStatus,
-)
-
-BACKOFF_STEP = 10.0
-BACKOFF_CAP = 300.0
-BACKOFF_JITTER = 0.5
-
-Requests = list[VirtualMachineStateChangeRequest]
-
-
-@dataclass(frozen=True, slots=True)
-class AddFinalizer:
-    """Make sure the VM stays until its instance is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveFinalizer:
-    """Let the deleted VM go."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillIdentity:
-    """Store the firmware uuid in a VM that was made without one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt:
-    """Make an ownerless VMI of the VM's name the VM's own."""
-
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    paused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Take our finalizer off an instance whose end is recorded."""
-
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class TurnOn:
-    """Write the run strategy a start request of a halted VM asks for."""
-
-
-@dataclass(frozen=True, slots=True)
-class WriteStatus:
-    status: VirtualMachineStatus
-
-
-Effect = AddFinalizer | RemoveFinalizer | BackfillIdentity | Adopt | Create | Delete | Release | TurnOn | WriteStatus
-
-
-class Decision(NamedTuple):
-    """Effects to carry out now, in order, and when to look again though nothing happened (seconds).
-
-    `pending`: something besides the status has to change.
-    """
-
-    effects: tuple[Effect, ...] = ()
-    again_after: float | None = None
-    pending: bool = False
+from virt_types.v1 import VirtualMachineInstance, VirtualMachineStartFailure, VirtualMachineStateChangeRequest
 
 
 def decide(observed: Observed, now: float) -> Decision:
@@ -110,18 +44,21 @@ def decide(observed: Observed, now: float) -> Decision:
         return Decision((AddFinalizer(),))
     if observed.vmi is not None and observed.owned is None and not is_going(observed.vmi):
         return Decision((Adopt(observed.vmi.metadata.uid),))
-    requests = _settled_requests(observed)
-    failure = _start_failure(observed, now)
+    changed = _changes(observed)
+    requests = settled_requests(observed)
+    failure = start_failure(observed, now)
     step = _next_step(observed, requests, failure, now)
+    if step.effect is None:
+        step = step._replace(effect=volumes.wanted(observed, starts=step.starts) or _refresh(observed, changed))
     if step.rerun:
         requests = [VirtualMachineStateChangeRequest(action=START)]
-    status = status_of(observed, requests, failure, start_withheld=step.starts, now=now)
-    record = WriteStatus(status)
+    status = status_of(observed, requests, failure, start_withheld=step.starts, changed=changed, now=now)
     unrecorded = status != vm.status
     pending = step.effect is not None
+    again = _soonest(step.again_after, until_forgiven(observed, failure, now))
     if step.effect is not None and not (unrecorded and (step.after_record or _failure_is_news(observed))):
-        return Decision((step.effect,), step.again_after, pending)
-    return Decision((record,) if unrecorded else (), step.again_after, pending)
+        return Decision((step.effect,), again, pending)
+    return Decision((WriteStatus(status),) if unrecorded else (), again, pending)
 
 
 class _Step(NamedTuple):
@@ -140,7 +77,12 @@ _WAIT = _Step()
 def _decide_deleted(observed: Observed, now: float) -> Decision:
     vm, vmi = observed.vm, observed.owned
     status = status_of(
-        observed, vm.status.state_change_requests, vm.status.start_failure, start_withheld=False, now=now
+        observed,
+        vm.status.state_change_requests,
+        vm.status.start_failure,
+        start_withheld=False,
+        changed=_changes(observed),
+        now=now,
     )
     record = (WriteStatus(status),) if status != vm.status else ()
     if labels.VM_FINALIZER not in vm.metadata.finalizers:
@@ -184,18 +126,22 @@ def _step_without_instance(
         return _Step(TurnOn()) if start is not None else _WAIT
     if not _wants_instance(wanted, start is not None, switched=vm.status.run_strategy != wanted):
         return _WAIT
-    if observed.rival is not None or (observed.vmi is not None and is_going(observed.vmi)):
-        return _Step(starts=True)  # the name is taken; its end wakes us
+    if _name_is_taken(observed) or volumes.awaited(observed):
+        return _Step(starts=True)  # what is waited for wakes us
     if _identity_is_missing(observed):
         return _Step(BackfillIdentity(), starts=True)
-    rest = _rest(failure, now) if wanted in BACKING_OFF else 0.0
-    if rest > 0:
-        return _Step(starts=True, again_after=rest)
+    pause = rest(failure, now) if wanted in BACKING_OFF else 0.0
+    if pause > 0:
+        return _Step(starts=True, again_after=pause)
     return _Step(
         Create(start is not None and is_paused_start(start)),
-        after_record=_failure_changed(observed, failure),
+        after_record=failure != vm.status.start_failure,
         starts=True,
     )
+
+
+def _name_is_taken(observed: Observed) -> bool:
+    return observed.rival is not None or (observed.vmi is not None and is_going(observed.vmi))
 
 
 def _wants_instance(wanted: str, start: bool, *, switched: bool) -> bool:
@@ -224,81 +170,20 @@ def _step_with_instance(observed: Observed, vmi: VirtualMachineInstance, request
     return _WAIT
 
 
-def _settled_requests(observed: Observed) -> Requests:
-    """The queued requests without those that are done or can't mean anything any more.
+def _changes(observed: Observed) -> Changes | None:
+    """What changed since the guest was started, where that is known."""
+    vmi, started = observed.owned, observed.started_from
+    return changes(started, observed.vm.spec, vmi.spec) if vmi is not None and started is not None else None
 
-    A stop is done when its instance is gone. A start is done when an instance lives. A start left behind by a restart
-    must not turn on a VM that was halted since (the declared strategy is the later word), nor outlive the restart of an
-    Always VM, which starts anyway.
-    """
-    requests = [*observed.vm.status.state_change_requests]
-    wanted = strategy(observed.vm)
-    if wanted in ("Halted", "Always"):
-        behind_stop = False
-        kept: Requests = []
-        for request in requests:
-            if request.action == STOP or (is_paused_start(request) and not (behind_stop and wanted == "Halted")):
-                kept.append(request)
-            behind_stop |= request.action == STOP
-        requests = kept
+
+def _refresh(observed: Observed, changed: Changes | None) -> Refresh | None:
+    """Bring a living instance up to what may change under it."""
     vmi = observed.owned
-    while requests and _is_settled(requests[0], vmi, observed, wanted):
-        del requests[0]
-    return requests
-
-
-def _is_settled(
-    request: VirtualMachineStateChangeRequest, vmi: VirtualMachineInstance | None, observed: Observed, wanted: str
-) -> bool:
-    if request.action == STOP:
-        return vmi is None or request.uid != vmi.metadata.uid
-    if request.action != START:
-        return True
-    if vmi is None or is_going(vmi) or observed.going:
-        return False
-    return not (is_final(vmi) and wanted == "RerunOnFailure" and phase(vmi) == FAILED)
-
-
-def _start_failure(observed: Observed, now: float) -> VirtualMachineStartFailure | None:
-    """The count of starts that failed in a row, with this instance's share.
-
-    An instance failed to start when it ended without ever running though nobody had asked for its end: one that was
-    deleted, or stopped by a request, before it ran is no failure.
-    """
-    stored = observed.vm.status.start_failure
-    vmi = observed.owned
-    if strategy(observed.vm) not in BACKING_OFF:
+    if changed is None or vmi is None or is_final(vmi) or is_going(vmi) or observed.going:
         return None
-    if vmi is None:
-        return stored
-    if phase(vmi) == RUNNING or (is_final(vmi) and has_run(vmi)):
-        return None
-    counted = stored is not None and stored.last_failed_vmi_uid == vmi.metadata.uid
-    if not is_final(vmi) or counted or _was_asked_to_end(observed, vmi):
-        return stored
-    count = ((stored.consecutive_fail_count or 0) if stored is not None else 0) + 1
-    return VirtualMachineStartFailure(
-        consecutive_fail_count=count,
-        last_failed_vmi_uid=vmi.metadata.uid,
-        retry_after_timestamp=rfc3339(now + backoff(count, observed.jitter)),
-    )
-
-
-def _was_asked_to_end(observed: Observed, vmi: VirtualMachineInstance) -> bool:
-    asked = is_stop_for(observed.vm.status.state_change_requests, vmi.metadata.uid)
-    return asked or is_going(vmi) or observed.going
-
-
-def backoff(failures: int, jitter: float) -> float:
-    """Seconds to wait after so many failed starts in a row: 10·n², up to half more by chance, 300 at most."""
-    base = BACKOFF_STEP * failures * failures
-    return min(BACKOFF_CAP, base + base * BACKOFF_JITTER * jitter)
-
-
-def _rest(failure: VirtualMachineStartFailure | None, now: float) -> float:
-    """Seconds until the next start is allowed; 0 when it is."""
-    until = parse_time(failure.retry_after_timestamp) if failure is not None else None
-    return max(0.0, until - now) if until is not None else 0.0
+    generation = observed.vm.metadata.generation or 0
+    agreed = generation if changed.same_template and made_from(vmi) != generation else 0
+    return Refresh(vmi.metadata.uid, changed.live, agreed) if changed.live or agreed else None
 
 
 def _failure_is_news(observed: Observed) -> bool:
@@ -309,10 +194,10 @@ def _failure_is_news(observed: Observed) -> bool:
     return told is None or (told.reason, told.message) != tuple(observed.failure)
 
 
-def _failure_changed(observed: Observed, failure: VirtualMachineStartFailure | None) -> bool:
-    return failure != observed.vm.status.start_failure
-
-
 def _identity_is_missing(observed: Observed) -> bool:
     firmware = observed.vm.spec.template.spec.domain.firmware
     return firmware is None or not firmware.uuid
+
+
+def _soonest(*waits: float | None) -> float | None:
+    return min((each for each in waits if each is not None), default=None)

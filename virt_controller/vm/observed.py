@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from virt_types.v1 import VirtualMachine, VirtualMachineInstance
+from virt_types.cdi.objects import DataVolume
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineSpec
 
 
 class Failure(NamedTuple):
@@ -23,6 +24,9 @@ class Observed(NamedTuple):
     going: bool = False  # the deletion of `vmi` was asked for, even if the cache does not show it yet
     failure: Failure | None = None
     unbound_claims: tuple[str, ...] = ()
+    data_volumes: tuple[DataVolume, ...] = ()  # those the VM's templates or volumes name, as far as they exist
+    serves_data_volumes: bool = True
+    started_from: VirtualMachineSpec | None = None  # looked up when the VM has changed since `vmi` was made
     jitter: float = 0.0  # 0 up to 1, chosen anew for each pass
 
     @property

@@ -16,8 +16,12 @@ from virt_controller.phase import (
     is_going,
     phase,
 )
+from virt_controller.vm.changes import Changes
+from virt_controller.vm.ending import ENDED, awaits, ended
 from virt_controller.vm.observed import Observed
 from virt_controller.vm.strategy import BACKING_OFF, START, is_stop_for, queued_start, strategy
+from virt_controller.vm.volumes import mounted
+from virt_controller.vm.volumes import printable as printable_volumes
 from virt_kube.clock import rfc3339
 from virt_types import labels
 from virt_types.v1 import (
@@ -29,7 +33,7 @@ from virt_types.v1 import (
     VirtualMachineStatus,
 )
 
-OWN_CONDITIONS = frozenset({"Ready", "Failure", "RestartRequired"})
+OWN_CONDITIONS = frozenset({"Ready", "Failure", "RestartRequired", ENDED})
 NO_INSTANCE = ("VMINotExists", "VMI does not exist")
 NO_READY = ("VMIConditionMissing", "VMI is missing the Ready condition")
 # Reasons of Failure that tell of our own requests; all others tell why a guest did not start.
@@ -44,9 +48,13 @@ def status_of(
     start_failure: VirtualMachineStartFailure | None,
     *,
     start_withheld: bool,
+    changed: Changes | None,
     now: float,
 ) -> VirtualMachineStatus:
-    """The whole status to store. With `start_withheld` the recorded run strategy stays, as the start is still due."""
+    """The whole status to store. With `start_withheld` the recorded run strategy stays, as the start is still due.
+
+    `changed`: the difference to what the guest was started from; None when it is not known.
+    """
     vm, vmi = observed.vm, observed.owned
     old = vm.status
     known = vmi is not None or old.run_strategy is not None
@@ -57,10 +65,10 @@ def status_of(
         ready=True if vmi is not None and _is_ready(vmi) else None,
         run_strategy=wanted if known and not start_withheld else old.run_strategy,
         desired_generation=vm.metadata.generation if known else old.desired_generation,
-        observed_generation=_made_from(vmi) if vmi is not None else old.observed_generation,
+        observed_generation=_observed_generation(observed, changed),
         state_change_requests=requests,
         start_failure=start_failure,
-        conditions=conditions(observed, start_failure, now),
+        conditions=conditions(observed, requests, start_failure, changed, now),
         printable_status=printable_status(observed, requests, start_failure),
     )
 
@@ -73,17 +81,18 @@ def printable_status(
     """One word for people; the first rule that matches wins (spec 2.7)."""
     if observed.vm.metadata.deletion_timestamp:
         return "Terminating"
-    waiting = "WaitingForVolumeBinding" if observed.unbound_claims and _set_to_start(observed, requests) else ""
     vmi = observed.owned
-    if vmi is None:
-        return waiting or _resting(observed, start_failure)
+    volumes = printable_volumes(mounted(observed))
     answers = (
-        _live_status(vmi, observed),
-        _trouble(vmi),
-        waiting,
+        _live_status(vmi, observed) if vmi is not None else "",
+        "ErrorPvcNotFound" if _reason(vmi, "Synchronized") == "FailedPvcNotFound" else "",
+        volumes if volumes == "DataVolumeError" else "",
+        "ErrorUnschedulable" if _reason(vmi, "PodScheduled") == "Unschedulable" else "",
+        volumes,
+        "WaitingForVolumeBinding" if observed.unbound_claims and _set_to_start(observed, requests) else "",
         SYNC_STATUS.get(_reason(vmi, "Synchronized"), ""),
-        "Starting" if phase(vmi) in STARTING_PHASES else "",
-        _resting(observed, start_failure) if is_final(vmi) else "",
+        "Starting" if vmi is not None and phase(vmi) in STARTING_PHASES else "",
+        _resting(observed, start_failure) if vmi is None or is_final(vmi) else "",
     )
     return next(filter(None, answers), "Unknown")
 
@@ -107,15 +116,9 @@ def _live_status(vmi: VirtualMachineInstance, observed: Observed) -> str:
     return ""
 
 
-def _trouble(vmi: VirtualMachineInstance) -> str:
-    if _reason(vmi, "Synchronized") == "FailedPvcNotFound":
-        return "ErrorPvcNotFound"
-    return "ErrorUnschedulable" if _reason(vmi, "PodScheduled") == "Unschedulable" else ""
-
-
-def _reason(vmi: VirtualMachineInstance, type_: str) -> str:
+def _reason(vmi: VirtualMachineInstance | None, type_: str) -> str:
     """The reason of a condition that is False; empty otherwise."""
-    found = condition(vmi, type_)
+    found = condition(vmi, type_) if vmi is not None else None
     return (found.reason or "") if found is not None and found.status == "False" else ""
 
 
@@ -137,25 +140,60 @@ def _set_to_start(observed: Observed, requests: list[VirtualMachineStateChangeRe
 
 
 def conditions(
-    observed: Observed, start_failure: VirtualMachineStartFailure | None, now: float
+    observed: Observed,
+    requests: list[VirtualMachineStateChangeRequest],
+    start_failure: VirtualMachineStartFailure | None,
+    changed: Changes | None,
+    now: float,
 ) -> list[VirtualMachineCondition]:
-    """Ready and Failure are the VM's own; those of a living VMI are mirrored, and stay when it is gone."""
+    """The VM's own conditions; those of a living VMI are mirrored, and stay when it is gone."""
     vmi = observed.owned
     old = {each.type: each for each in observed.vm.status.conditions}
-    new: dict[str, VirtualMachineCondition] = {}
     if vmi is None:
-        new.update((type_, each) for type_, each in old.items() if type_ not in ("Ready", "Failure"))
+        new = {type_: each for type_, each in old.items() if type_ not in OWN_CONDITIONS}
     else:
-        if (restart := old.get("RestartRequired")) is not None:
-            new["RestartRequired"] = restart
-        new.update((each.type, _mirrored(each)) for each in vmi.status.conditions if each.type not in OWN_CONDITIONS)
-    new["Ready"] = _ready(vmi)
+        new = {each.type: _mirrored(each) for each in vmi.status.conditions if each.type not in OWN_CONDITIONS}
+    own = (
+        _ready(vmi) if vmi is not None else _no_instance(awaits(observed, requests, start_failure, now)),
+        _failure(observed, start_failure, old.get("Failure")),
+        _restart_required(observed, changed, old.get("RestartRequired")),
+        ended(observed, old.get(ENDED), now),
+    )
+    new.update((each.type, each) for each in own if each is not None)
+    return [_timed(new[type_], old.get(type_), now) for type_ in sorted(new)]
+
+
+def _failure(
+    observed: Observed, start_failure: VirtualMachineStartFailure | None, told: VirtualMachineCondition | None
+) -> VirtualMachineCondition | None:
     if observed.failure is not None:
         reason, message = observed.failure
-        new["Failure"] = VirtualMachineCondition(type="Failure", status="True", reason=reason, message=message)
-    elif start_failure is not None and (cause := _why_not_started(vmi, start_failure, old.get("Failure"))) is not None:
-        new["Failure"] = cause
-    return [_timed(new[type_], old.get(type_), now) for type_ in sorted(new)]
+        return VirtualMachineCondition(type="Failure", status="True", reason=reason, message=message)
+    if start_failure is None or observed.vm.metadata.deletion_timestamp:
+        return None
+    return _why_not_started(observed.owned, start_failure, told)
+
+
+def _restart_required(
+    observed: Observed, changed: Changes | None, told: VirtualMachineCondition | None
+) -> VirtualMachineCondition | None:
+    """What waits for a restart (spec 2.9); what is not known stays as it was told, while the guest lives."""
+    vmi = observed.owned
+    if vmi is None or is_final(vmi) or made_from(vmi) == observed.vm.metadata.generation:
+        return told if vmi is None else None
+    if changed is None:
+        return told
+    if not changed.restart:
+        return None
+    return VirtualMachineCondition(type="RestartRequired", status="True", message=changed.restart)
+
+
+def _observed_generation(observed: Observed, changed: Changes | None) -> int | None:
+    """The generation the guest agrees with: the one it was made from, or a later one with the same template."""
+    if observed.owned is None:
+        return observed.vm.status.observed_generation
+    same = changed is not None and changed.same_template
+    return observed.vm.metadata.generation if same else made_from(observed.owned)
 
 
 def _why_not_started(
@@ -170,10 +208,15 @@ def _why_not_started(
     return VirtualMachineCondition(type="Failure", status="True", reason=reason, message=message)
 
 
-def _ready(vmi: VirtualMachineInstance | None) -> VirtualMachineCondition:
-    if vmi is None:
-        reason, message = NO_INSTANCE
-    elif (ready := condition(vmi, "Ready")) is None:
+def _no_instance(awaits: str) -> VirtualMachineCondition:
+    reason, message = NO_INSTANCE
+    message = f"{message}: {awaits}" if awaits else message
+    return VirtualMachineCondition(type="Ready", status="False", reason=reason, message=message)
+
+
+def _ready(vmi: VirtualMachineInstance) -> VirtualMachineCondition:
+    ready = condition(vmi, "Ready")
+    if ready is None:
         reason, message = NO_READY
     elif is_final(vmi) and ready.status == "True":
         reason, message = "GuestNotRunning", "Guest VM is not reported as running"
@@ -205,6 +248,7 @@ def _timed(new: VirtualMachineCondition, old: VirtualMachineCondition | None, no
     return new
 
 
-def _made_from(vmi: VirtualMachineInstance) -> int | None:
+def made_from(vmi: VirtualMachineInstance) -> int | None:
+    """The VM's generation the instance was made from, or was found to agree with."""
     text = vmi.metadata.annotations.get(labels.VM_GENERATION, "")
     return int(text) if text.isdigit() else None

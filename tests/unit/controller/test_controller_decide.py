@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.fake_kube import EPOCH
 from support.machines import UID, vm, vmi
 
-from virt_controller.vm.decide import (
+from virt_controller.vm.decide import decide
+from virt_controller.vm.effects import (
     AddFinalizer,
     Adopt,
     BackfillIdentity,
@@ -21,9 +22,8 @@ from virt_controller.vm.decide import (
     RemoveFinalizer,
     TurnOn,
     WriteStatus,
-    backoff,
-    decide,
 )
+from virt_controller.vm.failures import backoff
 from virt_controller.vm.observed import Failure, Observed
 from virt_kube.clock import rfc3339
 from virt_types import labels

@@ -1,0 +1,121 @@
+"""What `decide` may ask for, one small type per effect; `controller` carries them out in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from virt_controller.vm.observed import Failure
+from virt_types.errors import VirtError
+from virt_types.v1 import VirtualMachineStatus
+
+
+@dataclass(frozen=True, slots=True)
+class AddFinalizer:
+    """Make sure the VM stays until its instance is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFinalizer:
+    """Let the deleted VM go."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillIdentity:
+    """Store the firmware uuid in a VM that was made without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDataVolume:
+    """Create the DataVolume of the VM's template of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptDataVolume:
+    """Make an ownerless DataVolume of a template's name the VM's own."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Make an ownerless VMI of the VM's name the VM's own."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Take our finalizer off an instance whose end is recorded."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Give the living instance what may change under it: fields of its spec, and the generation it agrees with.
+
+    `fields` are attributes of the VMI's spec to take from the template; `generation` is 0 when the template differs.
+    """
+
+    uid: str
+    fields: tuple[str, ...] = ()
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOn:
+    """Write the run strategy a start request of a halted VM asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    status: VirtualMachineStatus
+
+
+Effect = (
+    AddFinalizer
+    | RemoveFinalizer
+    | BackfillIdentity
+    | CreateDataVolume
+    | AdoptDataVolume
+    | Adopt
+    | Create
+    | Delete
+    | Release
+    | Refresh
+    | TurnOn
+    | WriteStatus
+)
+
+
+class Decision(NamedTuple):
+    """Effects to carry out now, in order, and when to look again though nothing happened (seconds).
+
+    `pending`: something besides the status has to change.
+    """
+
+    effects: tuple[Effect, ...] = ()
+    again_after: float | None = None
+    pending: bool = False
+
+
+class EffectFailed(VirtError):
+    """An effect the user should hear about did not work; `permanent`: it won't until the VM changes."""
+
+    def __init__(self, failure: Failure, *, permanent: bool = False) -> None:
+        super().__init__(failure.message, reason=failure.reason)
+        self.failure = failure
+        self.permanent = permanent
