@@ -13,7 +13,8 @@ from support.fake_kube import FakeKube
 from virt_kube.api import Json
 from virt_kube.events import EventRecorder
 from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
-from virt_local.storage import IN_USE_FINALIZER, PERSISTENT_VOLUMES, STORAGE_CLASSES, LocalStorage
+from virt_local.claims import PERSISTENT_VOLUMES, STORAGE_CLASSES
+from virt_local.storage import IN_USE_FINALIZER, LocalStorage
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from virt_handler.instances import instance_of
 from virt_handler.layout import Layout
 from virt_handler.volumes.objects import Objects
 from virt_handler.volumes.prepare import Volumes
+from virt_local.claims import CLASS, Claim
 from virt_local.endpoints import Guest, Service, selected, target_port
-from virt_local.storage import CLASS, Claim
 from virt_types.codec import from_builtins
 from virt_types.crds import custom_resource_definitions
 from virt_types.defaults import default_vm, default_vmi
