@@ -4,7 +4,7 @@
     python tools/generate_types.py ../shared/data/kubevirt-swagger.json --check  exit 1 if a module would change
 
 Only names and types come from the document; what a type or field means is told in our words in
-`virt_types/descriptions.py`. Where each definition lives is the table MODULES below. The output is deterministic.
+`virt_types/descriptions/`. Where each definition lives is the table MODULES below. The output is deterministic.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from virt_types import descriptions  # noqa: E402 - the path comes first: tools/ is no package
+
 CORE = "k8s.io.api.core.v1."
 META = "k8s.io.apimachinery.pkg.apis.meta.v1."
 
@@ -344,9 +347,21 @@ def wire_order(wire: str) -> tuple[int, str]:
     return (FIRST.index(wire) if wire in FIRST else len(FIRST), wire)
 
 
-def class_source(definition: str, schema: dict[str, Any], docstring: str) -> tuple[list[str], set[str]]:
+def holds_structs(schema: dict[str, Any]) -> bool:
+    return is_struct(schema) or is_struct(schema.get("items", {}))
+
+
+def field_docstring(owner: str, wire: str, schema: dict[str, Any]) -> str:
+    """What a field means; nothing for one that its type explains or whose name says it."""
+    shared = "" if holds_structs(schema) else descriptions.EVERYWHERE.get(wire, "")
+    return descriptions.of_field([owner], wire) or shared
+
+
+def class_source(definition: str, schema: dict[str, Any]) -> tuple[list[str], set[str]]:
     """Source of one Struct and the names it uses."""
-    lines = ["", "", f"class {class_name(definition)}(Base, kw_only=True):"]
+    name = class_name(definition)
+    docstring = descriptions.of_type(name)
+    lines = ["", "", f"class {name}(Base, kw_only=True):"]
     uses = {"Base"}
     required = set(schema.get("required", ()))
     fields = sorted(schema.get("properties", {}), key=wire_order)
@@ -356,6 +371,8 @@ def class_source(definition: str, schema: dict[str, Any], docstring: str) -> tup
     for wire in fields:
         source = field_source(definition, wire, schema["properties"][wire], wire in required)
         lines.append(source.line)
+        about = field_docstring(name, wire, schema["properties"][wire])
+        lines += [f'    """{about}"""'] if about else []
         uses |= source.uses
     if not fields and not docstring:
         lines.append('    """An empty object: being there is what it says."""')
@@ -380,13 +397,13 @@ def import_lines(uses: set[str], own: set[str], home: dict[str, str]) -> list[st
     return lines
 
 
-def module_source(file: str, definitions: dict[str, Any], docs: dict[str, str], home: dict[str, str]) -> str:
+def module_source(file: str, definitions: dict[str, Any], home: dict[str, str]) -> str:
     why, names = MODULES[file]
     uses: set[str] = set()
     body: list[str] = []
     for name in names:
         definition = full_name(name)
-        lines, used = class_source(definition, definitions[definition], docs.get(class_name(definition), ""))
+        lines, used = class_source(definition, definitions[definition])
         body += lines
         uses |= used
     own = {class_name(full_name(name)) for name in names}
@@ -424,7 +441,7 @@ def ruff(source: str, file: str) -> str:
     return source
 
 
-def generate(swagger: dict[str, Any], docs: dict[str, str]) -> dict[str, str]:
+def generate(swagger: dict[str, Any]) -> dict[str, str]:
     """File -> source of every generated module."""
     home = {"Any": "typing", "field": "msgspec", "Base": "virt_types.meta"}
     home |= dict.fromkeys(("Int32", "Int64", "IntOrString", "Quantity", "Time", *BY_HAND.values()), "virt_types.meta")
@@ -437,7 +454,7 @@ def generate(swagger: dict[str, Any], docs: dict[str, str]) -> dict[str, str]:
         local = dict(home)
         if "/cdi/" not in file:
             local["DataVolumeSpec"] = "virt_types.cdi.v1beta1"
-        files[file] = module_source(file, definitions, docs, local)
+        files[file] = module_source(file, definitions, local)
     in_v1 = [file for file in MODULES if file.startswith("virt_types/v1/")]
     why = "KubeVirt's API, group kubevirt.io, version v1: every type reachable from its kinds."
     files["virt_types/v1/__init__.py"] = package_source(why, in_v1)
@@ -449,11 +466,8 @@ def main() -> int:
     parser.add_argument("swagger", type=Path)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
-    from virt_types.descriptions import DESCRIPTIONS
-
     stale = []
-    for file, source in generate(json.loads(options.swagger.read_text()), DESCRIPTIONS).items():
+    for file, source in generate(json.loads(options.swagger.read_text())).items():
         path = ROOT / file
         if path.exists() and path.read_text() == source:
             continue

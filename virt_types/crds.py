@@ -112,8 +112,20 @@ def _version(kind: Kind, version: str, schema: Json) -> Json:
         made["subresources"] = {"status": {}} | ({"scale": SCALE} if kind.scale else {})
     if kind.columns:
         made["additionalPrinterColumns"] = [_column(column) for column in kind.columns]
-    made["schema"] = {"openAPIV3Schema": _old_schema(schema) if version == OLD_VERSION else schema}
+    shown = schema if stored or version not in kind.deprecated else _silent(schema)
+    made["schema"] = {"openAPIV3Schema": _old_schema(shown) if version == OLD_VERSION else shown}
     return made
+
+
+def _silent(schema: Json) -> Json:
+    """The schema without words: with them in each version, a CRD is larger than `kubectl apply` can annotate."""
+    bare = {key: value for key, value in schema.items() if key != "description"}
+    if "properties" in bare:
+        bare["properties"] = {name: _silent(inner) for name, inner in bare["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(bare.get(key), dict):
+            bare[key] = _silent(bare[key])
+    return bare
 
 
 def _column(column: Column) -> Json:

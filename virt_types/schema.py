@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import FieldInfo
 
-from virt_types.descriptions import DESCRIPTIONS
+from virt_types import descriptions
 from virt_types.meta import Base, ObjectMeta
 
 Schema = dict[str, Any]
@@ -179,8 +179,8 @@ def object_schema(type_: type[Base]) -> Schema:
 def _struct(type_: type[Any], *, root: bool = False) -> Schema:
     name = type_.__name__
     schema: Schema = {}
-    if name in DESCRIPTIONS:
-        schema["description"] = DESCRIPTIONS[name]
+    if about := descriptions.of_type(name):
+        schema["description"] = about
     schema["type"] = "object"
     fields = msgspec.structs.fields(type_)
     if fields:
@@ -200,7 +200,8 @@ def _is_required(field: FieldInfo) -> bool:
 
 def _field(owner: type[Any], field: FieldInfo, *, root: bool) -> Schema:
     # What is said of a field holds in the types that extend its own.
-    keys = [f"{type_.__name__}.{field.encode_name}" for type_ in owner.__mro__]
+    owners = [type_.__name__ for type_ in owner.__mro__]
+    keys = [f"{name}.{field.encode_name}" for name in owners]
     if field.type is ObjectMeta:
         schema: Schema = {"type": "object"}
         if not root:  # embedded metadata is kept as it is
@@ -211,8 +212,10 @@ def _field(owner: type[Any], field: FieldInfo, *, root: bool) -> Schema:
         schema |= KEYWORDS.get(key, {})
         if f"{key}[]" in KEYWORDS:
             schema["items"] |= KEYWORDS[f"{key}[]"]
-    described = next((DESCRIPTIONS[key] for key in keys if key in DESCRIPTIONS), None)
-    return schema if described is None else {**schema, "description": described}
+    # A field without words of its own has its type's, a list its elements'.
+    inner = schema.get("description") or schema.get("items", {}).get("description", "")
+    about = descriptions.of_field(owners, field.encode_name) or inner or descriptions.EVERYWHERE.get(field.encode_name)
+    return {**schema, "description": about} if about else schema
 
 
 def _type(annotation: Any) -> Schema:

@@ -14,6 +14,7 @@ class AccessCredentialSecretSource(Base, kw_only=True):
     """A Secret that holds the credential."""
 
     secret_name: str = field(default_factory=str)
+    """The Secret, in the same namespace."""
 
 
 class ConfigDriveSSHPublicKeyAccessCredentialPropagation(Base, kw_only=True):
@@ -28,6 +29,7 @@ class QemuGuestAgentSSHPublicKeyAccessCredentialPropagation(Base, kw_only=True):
     """By the guest agent, whenever they change."""
 
     users: list[str]
+    """Users of the guest who get the keys; at least one."""
 
 
 class QemuGuestAgentUserPasswordAccessCredentialPropagation(Base, kw_only=True):

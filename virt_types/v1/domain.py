@@ -27,8 +27,11 @@ class DomainSpec(Base, kw_only=True):
     firmware: Firmware | None = None
     io_threads: DiskIOThreads | None = None
     io_threads_policy: str | None = None
+    """shared, auto or supplementalPool: how disks share I/O threads."""
     launch_security: LaunchSecurity | None = None
     machine: Machine | None = None
     memory: Memory | None = None
     reboot_policy: str | None = None
+    """Reboot (default: the guest reboots in place) or Terminate (a reboot ends the instance)."""
     resources: ResourceRequirements = field(default_factory=ResourceRequirements)
+    """What the guest asks of its node, and its limits."""

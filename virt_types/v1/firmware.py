@@ -14,20 +14,25 @@ class ACPI(Base, kw_only=True):
     """ACPI tables from volumes, for Windows licences."""
 
     msdm_name_ref: str | None = None
+    """The volume, a Secret, that holds the table MSDM (Windows 8 and later)."""
     slic_name_ref: str | None = None
+    """The volume, a Secret, that holds the table SLIC (Windows 7 and before)."""
 
 
 class BIOS(Base, kw_only=True):
     """Boots with BIOS."""
 
     use_serial: bool | None = None
+    """Writes BIOS messages to the serial line; default false."""
 
 
 class EFI(Base, kw_only=True):
     """Boots with UEFI."""
 
     persistent: bool | None = None
+    """Keeps the UEFI variables over restarts."""
     secure_boot: bool | None = None
+    """Boots signed code only; default true, and needs features.smm."""
 
 
 class Bootloader(Base, kw_only=True):
@@ -41,10 +46,15 @@ class KernelBootContainer(Base, kw_only=True):
     """The image that holds kernel and initial RAM disk."""
 
     image: str = field(default_factory=str)
+    """The image, such as registry/name:tag."""
     image_pull_policy: str | None = None
+    """Always (default for tag latest or none), IfNotPresent (default else) or Never."""
     image_pull_secret: str | None = None
+    """A Secret with the credentials of the registry."""
     initrd_path: str | None = None
+    """The initial RAM disk's absolute path in the image."""
     kernel_path: str | None = None
+    """The kernel's absolute path in the image."""
 
 
 class KernelBoot(Base, kw_only=True):
@@ -52,6 +62,7 @@ class KernelBoot(Base, kw_only=True):
 
     container: KernelBootContainer | None = None
     kernel_args: str | None = None
+    """The kernel's command line; needs a container with a kernel."""
 
 
 class Firmware(Base, kw_only=True):
@@ -61,23 +72,31 @@ class Firmware(Base, kw_only=True):
     bootloader: Bootloader | None = None
     kernel_boot: KernelBoot | None = None
     serial: str | None = None
+    """Shown to the guest; chosen once and kept."""
     uuid: str | None = None
+    """Shown to the guest; chosen once and kept."""
 
 
 class Machine(Base, kw_only=True):
     """The machine type."""
 
     type: str | None = None
+    """Such as q35 (default on amd64)."""
 
 
 class Chassis(Base, kw_only=True):
     """SMBIOS chassis information."""
 
     asset: str | None = None
+    """The asset tag."""
     manufacturer: str | None = None
+    """Who made it."""
     serial: str | None = None
+    """The serial number."""
     sku: str | None = None
+    """The stock-keeping unit."""
     version: str | None = None
+    """The version."""
 
 
 class SEVAttestation(Base, kw_only=True):
@@ -88,6 +107,7 @@ class SEVPolicy(Base, kw_only=True):
     """What SEV demands."""
 
     encrypted_state: bool | None = None
+    """Demands SEV-ES, encrypted registers; default false."""
 
 
 class SEV(Base, kw_only=True):
@@ -95,8 +115,10 @@ class SEV(Base, kw_only=True):
 
     attestation: SEVAttestation | None = None
     dh_cert: str | None = None
+    """The owner's Diffie-Hellman key, in base64."""
     policy: SEVPolicy | None = None
     session: str | None = None
+    """The owner's session blob, in base64."""
 
 
 class SEVSNP(Base, kw_only=True):

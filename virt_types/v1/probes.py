@@ -18,10 +18,15 @@ class Probe(Base, kw_only=True):
 
     exec: ExecAction | None = None
     failure_threshold: Int32 | None = None
+    """Failures in a row that count; default 3."""
     guest_agent_ping: GuestAgentPing | None = None
     http_get: HTTPGetAction | None = None
     initial_delay_seconds: Int32 | None = None
+    """Seconds after the start until it is asked for the first time; default 0."""
     period_seconds: Int32 | None = None
+    """Seconds between two questions; default 10."""
     success_threshold: Int32 | None = None
+    """Successes in a row after a failure that count; default 1, and 1 for liveness."""
     tcp_socket: TCPSocketAction | None = None
     timeout_seconds: Int32 | None = None
+    """Seconds an answer may take; default 1."""

@@ -48,6 +48,12 @@ def test_committed_files_are_fresh(name: str) -> None:
     assert (FOLDER / f"{name}.yaml").read_text() == crds.manifest(DEFINITIONS[name]), "run python -m virt_types.crds"
 
 
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_kubectl_apply_can_annotate_it(name: str) -> None:
+    """`kubectl apply` keeps the manifest as JSON in an annotation, and all annotations have 256 KiB."""
+    assert len(json.dumps(DEFINITIONS[name])) < 256 * 1024 - 4096
+
+
 def test_no_file_is_left_over() -> None:
     assert {path.stem for path in FOLDER.glob("*.yaml")} == set(DEFINITIONS)
 

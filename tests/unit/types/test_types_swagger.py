@@ -13,10 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from virt_types import cdi, k8s, meta, v1
-from virt_types.cdi import objects, v1beta1
+from virt_types import meta, v1
+from virt_types.cdi import v1beta1
 from virt_types.codec import from_builtins, to_builtins
-from virt_types.descriptions import DESCRIPTIONS
 from virt_types.instancetype import v1beta1 as instancetype
 from virt_types.k8s import pods, scheduling
 from virt_types.pool import v1beta1 as pool
@@ -158,20 +157,5 @@ def test_the_committed_modules_are_what_the_generator_writes(shared_data: Path) 
     sys.modules["generate_types"] = generator
     spec.loader.exec_module(generator)
     swagger = json.loads((shared_data / "kubevirt-swagger.json").read_text())
-    stale = [
-        file
-        for file, source in generator.generate(swagger, DESCRIPTIONS).items()
-        if (ROOT / file).read_text() != source
-    ]
+    stale = [file for file, source in generator.generate(swagger).items() if (ROOT / file).read_text() != source]
     assert stale == [], "run tools/generate_types.py"
-
-
-def test_descriptions_name_things_that_exist() -> None:
-    structs = {
-        name: value
-        for module in (meta, pods, scheduling, v1beta1, objects, pool, instancetype, v1, cdi, k8s)
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, meta.Base)
-    }
-    fields = {f"{name}.{f.encode_name}" for name, struct in structs.items() for f in msgspec.structs.fields(struct)}
-    assert set(DESCRIPTIONS) - structs.keys() - fields == set()
