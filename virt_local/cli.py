@@ -13,6 +13,8 @@ import typer
 from virt_types.errors import VirtError
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from virt_local.report import Report
     from virt_local.settings import Settings
 
@@ -136,12 +138,22 @@ def kubeconfig(
     merge: Annotated[
         bool, typer.Option(help="Add the cluster to ~/.kube/config (or $KUBECONFIG's first file).")
     ] = False,
+    user: Annotated[
+        str, typer.Option(help="For somebody else: viewer sees all but Secrets; others have what you bind to them.")
+    ] = "",
+    group: Annotated[list[str] | None, typer.Option(help="A group that user is in. Repeatable.")] = None,
+    expiry: Annotated[str, typer.Option(help="How long that user's certificate is good: 30m, 24h, 90d.")] = "24h",
     state_dir: StateDir = None,
 ) -> None:
-    """Print the cluster's kubeconfig."""
-    from virt_local.kubeconfigs import merge_into_default, read
+    """Print the cluster's kubeconfig, or one for another user."""
+    from virt_local.kubeconfigs import for_user, merge_into_default, read
 
     places = _settings(state_dir, None, "").places
+    if user or group:
+        if merge or not user:
+            raise UsageError("--user can't be merged" if merge else "--group needs --user", hint="write it to a file")
+        typer.echo(for_user(places, user, group or (), _duration(expiry)), nl=False)
+        return
     if not merge:
         typer.echo(read(places.kubeconfig), nl=False)
         return
@@ -206,6 +218,15 @@ def _listen(text: str) -> tuple[str, int]:
     if not port.isdigit() or int(port) > 65535:
         raise UsageError(f'--listen: "{text}" is not HOST:PORT', hint="for example --listen 127.0.0.1:6443")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _duration(text: str) -> timedelta:
+    from datetime import timedelta
+
+    unit = {"m": "minutes", "h": "hours", "d": "days"}.get(text[-1:])
+    if unit is None or not text[:-1].isdecimal() or len(text) > 9:
+        raise UsageError(f'--expiry: "{text}" is no duration', hint="as in --expiry 24h; units: m, h, d")
+    return timedelta(**{unit: int(text[:-1])})
 
 
 def _mirror(text: str) -> tuple[str, str]:

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from virt_local.store import Store
 
 NODE_POLL = 0.25
-# Needs what no component of a real cluster has: storage classes, volumes, endpoints.
+# Does what kube-proxy and a provisioner do in a cluster: volumes, storage classes, endpoints.
 LOCAL_USER = "system:serviceaccount:kubevirt:virt-local"
-LOCAL_GROUPS = ("system:masters", "system:authenticated")
 
 Ready = Callable[[], None]
 
@@ -50,25 +49,28 @@ class Api:
         from virt_api.admission import KubeVirtAdmission
         from virt_local import pki
         from virt_local.apiserver.proxy import SubresourceBackend
+        from virt_local.apiserver.roles import COLLECTOR
         from virt_local.apiserver.server import ApiServer
+        from virt_local.apiserver.tokens import Tokens
         from virt_local.gc import GarbageCollector
         from virt_local.store import Store
         from virt_types.crds import custom_resource_definitions
 
         settings, places = self._settings, self._settings.places
         async with contextlib.AsyncExitStack() as stack:
-            certificates = await asyncio.to_thread(pki.ensure, places.state)
+            certificates = await asyncio.to_thread(pki.ensure, places.state, node=_node_name(settings))
             store: Store = await Store.open(places.state / "store.db")
             stack.push_async_callback(store.close)
             self._server = ApiServer(
                 store,
                 admission=KubeVirtAdmission(require_node=False),
                 subresources=SubresourceBackend(places.api_socket),
+                tokens=Tokens(store, places.state / "pki" / "tokens.key"),
             )
             stack.push_async_callback(self._server.stop)
             await self._server.bootstrap(custom_resource_definitions())
             self._collector = asyncio.create_task(
-                GarbageCollector(store, self._server.registry, self._server.client()).run()
+                GarbageCollector(store, self._server.registry, self._server.client(COLLECTOR)).run()
             )
             stack.push_async_callback(_cancelled, self._collector)
             self.server = _url(settings.host, await self._listen(self._server, certificates.server_context()))
@@ -127,6 +129,20 @@ class Context:
         self._stack.push_async_callback(client.close)
         return client
 
+    def identify_node(self, name: str) -> None:
+        """Let the certificate of the agent say `name`, when that is not the node the API's process knew."""
+        if self._api is not None:
+            return
+        from virt_kube.kubeconfig import load
+        from virt_local import pki
+
+        places = self.settings.places
+        path = component_kubeconfig(places, labels.HANDLER_USER)
+        if path.exists():
+            certificates = pki.ensure(places.state, node=name)
+            pair = certificates.components[pki.AGENT]
+            pki.write_kubeconfig(path, certificates, load(str(path)).server, pair=pair)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -150,13 +166,13 @@ async def _subresources(context: Context, ready: Ready) -> None:
 async def _proxy(context: Context, ready: Ready) -> None:
     from virt_local.service_proxy import ServiceProxy
 
-    await ServiceProxy(context.client(LOCAL_USER, *LOCAL_GROUPS)).run(ready)
+    await ServiceProxy(context.client(LOCAL_USER)).run(ready)
 
 
 async def _storage(context: Context, ready: Ready) -> None:
     from virt_local.storage import LocalStorage
 
-    client = context.client(LOCAL_USER, *LOCAL_GROUPS)
+    client = context.client(LOCAL_USER)
     events = EventRecorder(client, "virt-local")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(events.run())
@@ -172,10 +188,10 @@ async def _controllers(context: Context, ready: Ready) -> None:
 
 async def _node(context: Context, ready: Ready) -> None:
     from virt_handler.app import run
-    from virt_handler.options import Options, default_node_name
+    from virt_handler.options import Options
 
     settings = context.settings
-    name = settings.node_name or default_node_name()
+    name = _node_name(settings)
     options = Options(
         node_name=name,
         state_dir=settings.places.state,
@@ -184,6 +200,7 @@ async def _node(context: Context, ready: Ready) -> None:
         network=settings.network,
         registry_mirrors=settings.registry_mirrors,
     )
+    await asyncio.to_thread(context.identify_node, name)
     client = context.client(labels.HANDLER_USER, f"system:node:{name}")
     waiting = asyncio.create_task(_schedulable(client, name, ready))
     try:
@@ -217,9 +234,14 @@ FACTORIES: Mapping[str, Run] = {
 
 
 def component_kubeconfig(places: Places, account: str) -> Path:
-    """Where the kubeconfig of an account lies; the supervisor's own work is done as the administrator."""
-    name = account.rpartition(":")[2]
-    return places.kubeconfig if account == LOCAL_USER else places.state / "pki" / f"{name}.kubeconfig"
+    """Where the kubeconfig of an account lies."""
+    return places.state / "pki" / f"{account.rpartition(':')[2]}.kubeconfig"
+
+
+def _node_name(settings: Settings) -> str:
+    from virt_handler.options import default_node_name
+
+    return settings.node_name or default_node_name()
 
 
 def _write_kubeconfigs(places: Places, certificates: pki.Pki, server: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from virt_local.errors import LocalError, NotRunning
+from virt_local.settings import Places
 
 SECTIONS = ("clusters", "users", "contexts")
 MAX_BYTES = 16 << 20
@@ -21,6 +24,17 @@ def read(path: Path) -> str:
         raise NotRunning(f"there is no kubeconfig at {path}", hint="Create the cluster: virtctl local up") from None
     except OSError as err:
         raise LocalError(f"can't read {path}: {err.strerror}", hint="run as the user who started the cluster") from None
+
+
+def for_user(places: Places, user: str, groups: Sequence[str], lifetime: timedelta) -> str:
+    """A kubeconfig with a certificate of its own, that ends. Raises PkiError, NotRunning."""
+    from virt_kube.kubeconfig import load
+    from virt_local import pki
+
+    read(places.kubeconfig)
+    certificate, key = pki.client_certificate(places.state, user, groups, lifetime)
+    ca = (places.state / "pki" / "ca.crt").read_bytes()
+    return pki.kubeconfig(load(str(places.kubeconfig)).server, ca, user, certificate, key).decode()
 
 
 def merge_into_default(ours: Path) -> tuple[Path, str]:

@@ -30,7 +30,17 @@ RENEW_DAYS = 60  # a leaf with less left is made anew
 CONTEXT = "virtctl-local"
 NEW_KEY = "Remove it to have a new one made; tokens given out then end."
 ADMIN = "virtctl-admin"
-COMPONENTS = ("virt-controller", "virt-handler", "virt-api")
+# Service accounts whose programs may run on their own: namespace, name.
+ACCOUNTS = (
+    ("kubevirt", "virt-controller"),
+    ("kubevirt", "virt-handler"),
+    ("kubevirt", "virt-api"),
+    ("kubevirt", "virt-local"),
+    ("cdi", "cdi-controller"),
+)
+AGENT = "virt-handler"
+NODE_GROUP = "system:node:"  # of the agent: which node is its own
+SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=3650)  # of a certificate somebody asks for
 _SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default.svc")
 _SERVER_ADDRESSES = ("127.0.0.1", "::1")
 
@@ -70,13 +80,17 @@ _ADMIN = _Subject("admin", ADMIN, ("system:masters",))
 _SERVER = _Subject("server", "kube-apiserver", server=True)
 
 
-def _component(name: str) -> _Subject:
-    groups = ("system:serviceaccounts", "system:serviceaccounts:kubevirt")
-    return _Subject(name, f"system:serviceaccount:kubevirt:{name}", groups)
+def _component(namespace: str, name: str, node: str) -> _Subject:
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+    own = (NODE_GROUP + node,) if name == AGENT and node else ()
+    return _Subject(name, f"system:serviceaccount:{namespace}:{name}", (*groups, *own))
 
 
-def ensure(state_dir: Path) -> Pki:
-    """The certificates below `state_dir`/pki, made or renewed as needed. Raises PkiError."""
+def ensure(state_dir: Path, *, node: str = "") -> Pki:
+    """The certificates below `state_dir`/pki, made or renewed as needed; the agent's says which node is its own.
+
+    Raises PkiError.
+    """
     folder = state_dir / "pki"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -85,7 +99,7 @@ def ensure(state_dir: Path) -> Pki:
             ca.pair.cert,
             ca.leaf(_SERVER),
             ca.leaf(_ADMIN),
-            {name: ca.leaf(_component(name)) for name in COMPONENTS},
+            {name: ca.leaf(_component(namespace, name, node)) for namespace, name in ACCOUNTS},
         )
     except (OSError, ValueError, TypeError) as error:
         raise PkiError(
@@ -113,6 +127,20 @@ def signing_key(path: Path | None) -> ec.EllipticCurvePrivateKey:
     return key
 
 
+def client_certificate(state_dir: Path, user: str, groups: Sequence[str], lifetime: timedelta) -> tuple[bytes, bytes]:
+    """A certificate and its key (PEM) for whoever `user` is, kept nowhere. Raises PkiError."""
+    if not SHORTEST <= lifetime <= LONGEST:
+        raise PkiError(f"a certificate can't live {lifetime}", hint="between a minute and ten years")
+    folder = state_dir / "pki"
+    if not (folder / "ca.key").exists():
+        raise PkiError(f"there is no certificate authority in {folder}", hint="Create the cluster: virtctl local up")
+    try:
+        cert, key = _Authority(folder).sign(_Subject("", user, tuple(groups)), lifetime)
+    except (OSError, ValueError, TypeError) as error:
+        raise PkiError(f"can't make a certificate for {user!r}: {error}") from error
+    return cert.public_bytes(serialization.Encoding.PEM), _encoded(key)
+
+
 class _Authority:
     """The CA, and what it signs. A new CA makes every leaf new."""
 
@@ -129,7 +157,7 @@ class _Authority:
     def _make(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("virtctl-local-ca", ())
-        builder = _builder(name, name, key.public_key(), CA_DAYS)
+        builder = _builder(name, name, key.public_key(), timedelta(days=CA_DAYS))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_usage(sign=True), critical=True)
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -137,11 +165,11 @@ class _Authority:
 
     def leaf(self, subject: _Subject) -> Pair:
         pair = Pair(self._folder / f"{subject.file}.crt", self._folder / f"{subject.file}.key")
-        if not self._good(pair):
-            self._issue(pair, subject)
+        if not self._good(pair, subject):
+            _write_pair(pair, *self.sign(subject, timedelta(days=LEAF_DAYS)))
         return pair
 
-    def _good(self, pair: Pair) -> bool:
+    def _good(self, pair: Pair, subject: _Subject) -> bool:
         if not (pair.cert.exists() and pair.key.exists()):
             return False
         cert = x509.load_pem_x509_certificate(pair.cert.read_bytes())
@@ -149,11 +177,12 @@ class _Authority:
             cert.verify_directly_issued_by(self._cert)
         except Exception:  # whatever makes it not ours is a reason to make a new one
             return False
-        return cert.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEW_DAYS)
+        fresh = cert.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEW_DAYS)
+        return fresh and cert.subject == _name(subject.name, subject.groups)
 
-    def _issue(self, pair: Pair, subject: _Subject) -> None:
+    def sign(self, subject: _Subject, lifetime: timedelta) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(subject.name, subject.groups), self._cert.subject, key.public_key(), LEAF_DAYS)
+        builder = _builder(_name(subject.name, subject.groups), self._cert.subject, key.public_key(), lifetime)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(sign=False), critical=True)
         usage = ExtendedKeyUsageOID.SERVER_AUTH if subject.server else ExtendedKeyUsageOID.CLIENT_AUTH
@@ -164,7 +193,7 @@ class _Authority:
             names: list[x509.GeneralName] = [x509.DNSName(name) for name in _SERVER_NAMES]
             names += [x509.IPAddress(ipaddress.ip_address(address)) for address in _SERVER_ADDRESSES]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        _write_pair(pair, builder.sign(self._key, hashes.SHA256()), key)  # type: ignore[arg-type]
+        return builder.sign(self._key, hashes.SHA256()), key  # type: ignore[arg-type]
 
 
 def _name(common: str, groups: Sequence[str]) -> x509.Name:
@@ -173,7 +202,7 @@ def _name(common: str, groups: Sequence[str]) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -183,7 +212,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))  # clocks of clients may be behind
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(now + lifetime)
     )
 
 
@@ -233,28 +262,32 @@ def write_kubeconfig(
 ) -> None:
     """A kubeconfig (JSON, 0600) for `server`, the URL; for the administrator unless another pair is given."""
     pair = pair or pki.admin
+    try:
+        user = (pair.cert.stem, pair.cert.read_bytes(), pair.key.read_bytes())
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, kubeconfig(server, pki.ca.read_bytes(), *user, namespace=namespace))
+    except OSError as error:
+        raise PkiError(f"the kubeconfig {path} can't be written: {error}") from error
 
-    def inline(file: Path) -> str:
-        return base64.b64encode(file.read_bytes()).decode()
+
+def kubeconfig(server: str, ca: bytes, user: str, cert: bytes, key: bytes, *, namespace: str = "default") -> bytes:
+    """The text of a kubeconfig for one user; certificates and key are PEM."""
+
+    def inline(content: bytes) -> str:
+        return base64.b64encode(content).decode()
 
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "preferences": {},
         "current-context": CONTEXT,
-        "clusters": [{"name": CONTEXT, "cluster": {"server": server, "certificate-authority-data": inline(pki.ca)}}],
+        "clusters": [{"name": CONTEXT, "cluster": {"server": server, "certificate-authority-data": inline(ca)}}],
         "users": [
             {
-                "name": pair.cert.stem,
-                "user": {"client-certificate-data": inline(pair.cert), "client-key-data": inline(pair.key)},
+                "name": user,
+                "user": {"client-certificate-data": inline(cert), "client-key-data": inline(key)},
             }
         ],
-        "contexts": [
-            {"name": CONTEXT, "context": {"cluster": CONTEXT, "user": pair.cert.stem, "namespace": namespace}}
-        ],
+        "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": user, "namespace": namespace}}],
     }
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, json.dumps(config, indent=1).encode() + b"\n")
-    except OSError as error:
-        raise PkiError(f"the kubeconfig {path} can't be written: {error}") from error
+    return json.dumps(config, indent=1).encode() + b"\n"

@@ -18,7 +18,9 @@ from pathlib import Path
 from virt_kube.admission import Admission
 from virt_local import pki
 from virt_local.apiserver.authn import Authenticator
+from virt_local.apiserver.roles import COLLECTOR
 from virt_local.apiserver.server import ApiServer
+from virt_local.apiserver.tokens import Tokens
 from virt_local.gc import GarbageCollector
 from virt_local.store import Store
 from virt_types.errors import VirtError
@@ -46,15 +48,17 @@ async def _run(options: argparse.Namespace) -> None:
     host, _, port = options.listen.rpartition(":")
     certificates = await asyncio.to_thread(pki.ensure, options.data_dir)
     store = await Store.open(options.data_dir / "store.db")
+    tokens = Tokens(store, options.data_dir / "pki" / "tokens.key")
     server = ApiServer(
         store,
         admission=None if options.no_admission else _admission(),
-        authenticator=Authenticator(options.token_auth_file),
+        authenticator=Authenticator(options.token_auth_file, tokens=tokens),
+        tokens=tokens,
     )
     collector: asyncio.Task[None] | None = None
     try:
         await server.bootstrap([] if options.no_crds else custom_resource_definitions())
-        collector = asyncio.create_task(GarbageCollector(store, server.registry, server.client()).run())
+        collector = asyncio.create_task(GarbageCollector(store, server.registry, server.client(COLLECTOR)).run())
         bound = await server.start(host.strip("[]"), int(port), certificates.server_context())
         url = f"https://{host}:{bound}"
         pki.write_kubeconfig(options.data_dir / "kubeconfig", certificates, url)

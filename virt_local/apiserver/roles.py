@@ -17,7 +17,7 @@ AUTHENTICATED, UNAUTHENTICATED, MASTERS = "system:authenticated", "system:unauth
 VIEWERS = "virtctl:viewers"  # the group of `virtctl local kubeconfig --user viewer`
 VIEWER = "viewer"
 
-LOCAL_USER = "system:serviceaccount:kubevirt:virt-local"
+LOCAL_USER = "system:serviceaccount:kubevirt:virt-local"  # services and volumes of one machine
 CDI_USER = "system:serviceaccount:cdi:cdi-controller"
 COLLECTOR = UserInfo("system:serviceaccount:kube-system:generic-garbage-collector", (AUTHENTICATED,))
 
