@@ -245,4 +245,4 @@ def sweep(connection: Any, state: Path) -> None:
             if any(uid in domain.XMLDesc() for uid in uids):
                 if domain.isActive():
                     domain.destroy()
-                domain.undefine()
+                domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
