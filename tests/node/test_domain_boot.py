@@ -50,6 +50,7 @@ echo "cpus $(cat /sys/devices/system/cpu/online)"
 echo "efi $(ls -d /sys/firmware/efi 2>/dev/null)"
 echo "memory $(sed -n 's/MemTotal: *//p' /proc/meminfo)"
 echo "clock $(date -u +%s)"
+echo "tpm $(cat /sys/class/tpm/tpm0/tpm_version_major 2>/dev/null)"
 echo "queues $(ls -d /sys/block/vda/mq/* 2>/dev/null | wc -l)"
 echo "model $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
 echo PROBE ENDS
@@ -75,6 +76,7 @@ def on(name: str, bus: str, device: str = "disk", **more: Any) -> dict[str, Any]
     return {"name": name, device: {"bus": bus}, **more}
 
 
+TPM = shutil.which("swtpm") is not None
 MACHINES = {
     "q35-bios": Machine(
         disks=[
@@ -110,7 +112,11 @@ MACHINES = {
     "q35-efi": Machine(
         disks=[on("root", "sata", serial="ROOT-1", bootOrder=1), on("seed", "scsi", "cdrom")],
         domain={"firmware": {"bootloader": {"efi": {"secureBoot": False}}}, "memory": {"guest": "256Mi"}},
-        devices={"autoattachGraphicsDevice": False},
+        devices={"autoattachGraphicsDevice": False, **({"tpm": {}} if TPM else {})},
+    ),
+    "q35-secure": Machine(
+        disks=[on("root", "sata", serial="ROOT-1", bootOrder=1), on("seed", "scsi", "cdrom")],
+        domain={"firmware": {"bootloader": {"efi": {"secureBoot": True}}}, "features": {"smm": {"enabled": True}}},
     ),
     "q35-rootcomplex": Machine(
         disks=[
@@ -311,6 +317,7 @@ async def test_efi_from_a_sata_disk_without_a_screen(booted: Booted) -> None:
     assert "OVMF" in dmi(booted)["bios_vendor"]
     assert serials(booted) == {"ROOT-1": "sd"}
     assert SCREEN not in pci(booted)
+    assert booted.said["tpm"] == [["2" if TPM else ""]]
     assert 190_000 < int(booted.said["memory"][0][0]) <= 256 * 1024
 
 
@@ -329,3 +336,14 @@ async def test_devices_on_the_root_complex_and_io_threads(booted: Booted) -> Non
 async def test_boot_from_usb(booted: Booted) -> None:
     assert serials(booted) == {"ROOT-1": "sd"}
     assert booted.said["efi"] == [[""]]
+
+
+async def test_secure_boot_starts_nothing_unsigned(connection: Any, disk: Path, folder: Path) -> None:
+    """The demo's boot loader is signed by nobody: the firmware has its keys, and asks for them."""
+    guest = await guest_of(manifest("q35-secure", MACHINES["q35-secure"]), disk, folder)
+    domain = connection.createXML(render(guest), libvirt.VIR_DOMAIN_START_AUTODESTROY)
+    try:
+        text = wait_for(folder / "serial.log", "BdsDxe: .*(Access Denied|Security Violation)")
+    finally:
+        domain.destroy()
+    assert "PROBE" not in text
