@@ -86,7 +86,4 @@ def format(session: nox.Session) -> None:  # noqa: A001 - the word people type
 def pins(session: nox.Session) -> None:
     """Write requirements/python.txt from what .venv has now, after an upgrade by hand."""
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
-    head = (
-        "# Every Python package at the version tested; written by `nox -s pins` from .venv. Ranges: pyproject.toml.\n"
-    )
-    PINS.write_text(head + str(frozen))
+    PINS.write_text(f"{PINS_HEAD}\n{frozen}")
