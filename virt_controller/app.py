@@ -39,7 +39,7 @@ async def run(client: KubeClient, *, options: Options | None = None) -> None:
     """Work until cancelled. The client stays open."""
     chosen = options or Options()
     caches = Caches(client, chosen.namespace)
-    placer = Placer(caches.nodes, caches.vmis, caches.claims)
+    placer = Placer(caches.nodes, caches.vmis, caches.claims, caches.data_volumes)
     recorder = EventRecorder(client, VM_COMPONENT, clock=chosen.clock)
     node_recorder = EventRecorder(client, NODE_COMPONENT, clock=chosen.clock)
     vms = VirtualMachineController(client, caches, placer, recorder, clock=chosen.clock, jitter=chosen.jitter)

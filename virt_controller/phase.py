@@ -60,11 +60,11 @@ def enter(status: VirtualMachineInstanceStatus, new_phase: str, now: float) -> N
 
 
 def set_condition(
-    status: VirtualMachineInstanceStatus, type_: str, value: bool, *, reason: str, message: str, now: float
+    status: VirtualMachineInstanceStatus, type_: str, value: bool | str, *, reason: str, message: str, now: float
 ) -> None:
     """Put the condition, keeping its transition time when its value did not change."""
     old = next((each for each in status.conditions if each.type == type_), None)
-    text = "True" if value else "False"
+    text = value if isinstance(value, str) else str(value)
     since = old.last_transition_time if old is not None and old.status == text else rfc3339(now)
     new = VirtualMachineInstanceCondition(
         type=type_, status=text, reason=reason, message=message, last_transition_time=since

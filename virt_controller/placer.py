@@ -7,30 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
 
-from virt_controller.claims import claim_names
 from virt_controller.objects import Node, PersistentVolumeClaim
 from virt_controller.phase import PENDING, SCHEDULED, drop_conditions, enter, set_condition
 from virt_controller.placement import Demand, Placed, place, taken_by
-from virt_kube.events import EventKind
+from virt_controller.vmi.volumes import Disks, Wait, data_volumes_ready, missing
 from virt_kube.informer import Informer, Key, key_of
 from virt_types import labels
+from virt_types.cdi.objects import DataVolume
 from virt_types.v1 import VirtualMachineInstance
 
 NOTHING = Demand(0, 0)
 NOT_SCHEDULED = "virt-launcher pod has not yet been scheduled"
 NOT_RUNNING = "Guest VM is not reported as running"
-CLAIM_MISSING = "PVC {namespace}/{name} does not exist, waiting for it to appear"
-
-
-class Wait(NamedTuple):
-    """Why a VMI can't be placed now: the reason of its Synchronized condition ("" for none), and the event to tell."""
-
-    message: str
-    reason: str
-    event: str
-    event_type: EventKind
 
 
 class Placer:
@@ -41,10 +31,12 @@ class Placer:
         nodes: Informer[Node],
         vmis: Informer[VirtualMachineInstance],
         claims: Informer[PersistentVolumeClaim],
+        volumes: Informer[DataVolume],
     ) -> None:
         self._nodes = nodes
         self._vmis = vmis
         self._claims = claims
+        self._volumes = volumes
         self._assumed: dict[Key, VirtualMachineInstance] = {}
         self._taken: dict[str, Demand] = {}
         vmis.add_handler(self._count)
@@ -58,10 +50,16 @@ class Placer:
             enter(vmi.status, PENDING, now)
         if labels.VMI_FINALIZER not in vmi.metadata.finalizers:
             vmi.metadata.finalizers = [*vmi.metadata.finalizers, labels.VMI_FINALIZER]
-        wait = self._missing_claim(vmi) or self._place(vmi, now)
+        disks = self.disks(vmi.metadata.namespace)
+        _write_readiness(vmi, disks, now)
+        wait = missing(vmi, disks) or self._place(vmi, now)
         if wait is not None:
             _write_wait(vmi, wait, now)
         return wait
+
+    def disks(self, namespace: str) -> Disks:
+        """The claims and DataVolumes of a namespace, as the caches have them."""
+        return Disks(partial(self._claims.get, namespace), partial(self._volumes.get, namespace))
 
     @contextmanager
     def assume(self, vmi: VirtualMachineInstance) -> Iterator[None]:
@@ -88,18 +86,10 @@ class Placer:
         for node, demand in taken_by([new] if new is not None else []).items():
             self._taken[node] = self._taken.get(node, NOTHING) + demand
 
-    def _missing_claim(self, vmi: VirtualMachineInstance) -> Wait | None:
-        namespace = vmi.metadata.namespace
-        for claim in claim_names(vmi):
-            if self._claims.get(namespace, claim) is None:
-                message = CLAIM_MISSING.format(namespace=namespace, name=claim)
-                return Wait(message, "FailedPvcNotFound", "FailedPvcNotFound", "Normal")
-        return None
-
     def _place(self, vmi: VirtualMachineInstance, now: float) -> Wait | None:
         result = place(vmi, self._nodes.list(), self._taken_now())
         if not isinstance(result, Placed):
-            return Wait(result.message, "", "FailedScheduling", "Warning")
+            return Wait(result.message, event="FailedScheduling", event_type="Warning")
         vmi.metadata.labels = {**vmi.metadata.labels, labels.NODE_NAME: result.node}
         vmi.status.node_name = result.node
         drop_conditions(vmi.status, "PodScheduled", "Synchronized")
@@ -112,11 +102,25 @@ def _plus(left: Mapping[str, Demand], right: Mapping[str, Demand]) -> dict[str, 
     return {node: left.get(node, NOTHING) + right.get(node, NOTHING) for node in left.keys() | right.keys()}
 
 
+def _write_readiness(vmi: VirtualMachineInstance, disks: Disks, now: float) -> None:
+    ready = data_volumes_ready(vmi, disks)
+    if ready is None:
+        drop_conditions(vmi.status, "DataVolumesReady")
+    else:
+        value, reason, message = ready
+        set_condition(vmi.status, "DataVolumesReady", value, reason=reason, message=message, now=now)
+
+
 def _write_wait(vmi: VirtualMachineInstance, wait: Wait, now: float) -> None:
     status = vmi.status
     if not wait.reason:
         drop_conditions(status, "Synchronized")
     else:
         set_condition(status, "Synchronized", False, reason=wait.reason, message=wait.message, now=now)
-    set_condition(status, "PodScheduled", False, reason="Unschedulable", message=wait.message, now=now)
-    set_condition(status, "Ready", False, reason="PodNotExists", message=NOT_SCHEDULED, now=now)
+    if wait.unschedulable:
+        set_condition(status, "PodScheduled", False, reason="Unschedulable", message=wait.message, now=now)
+        waiting = NOT_SCHEDULED
+    else:
+        drop_conditions(status, "PodScheduled")
+        waiting = f"{NOT_SCHEDULED}: {wait.message}"
+    set_condition(status, "Ready", False, reason="PodNotExists", message=waiting, now=now)

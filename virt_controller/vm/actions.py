@@ -143,7 +143,7 @@ class Actions:
             raise EffectFailed(failure, permanent=isinstance(error, UNSTORABLE)) from error
         log.info("instance created namespace=%s name=%s node=%s", namespace, name, vmi.status.node_name or "-")
         self._recorder.event(vm, "Normal", "SuccessfulCreate", CREATED.format(name=name))
-        if wait is not None and created is not None:
+        if wait is not None and wait.event and created is not None:
             self._recorder.event(created, wait.event_type, wait.event, wait.message)
         await self._prune_revisions(vm, vmi.status.virtual_machine_revision_name)
 

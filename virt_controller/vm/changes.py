@@ -103,8 +103,9 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
 
 
 def _empty_like(other: dict[str, Any], key: str) -> Any:
-    """An absent map is as good as an empty one, so that the deeper path is named."""
-    return {} if isinstance(other.get(key), dict) and other[key] else None
+    """An absent map or list is as good as an empty one, so that the deeper path is named."""
+    there = other.get(key)
+    return type(there)() if isinstance(there, dict | list) and there else None
 
 
 def _changed_elements(old: list[Any], new: list[Any]) -> list[int]:

@@ -34,6 +34,8 @@ from virt_controller.vm.strategy import BACKING_OFF, START, is_paused_start, is_
 from virt_types import labels
 from virt_types.v1 import VirtualMachineInstance, VirtualMachineStartFailure, VirtualMachineStateChangeRequest
 
+UNSERVED_RECHECK = 60.0
+
 
 def decide(observed: Observed, now: float) -> Decision:
     """The next effects for `observed`; none when the VM is as it should be. `now` is Unix seconds."""
@@ -127,7 +129,8 @@ def _step_without_instance(
     if not _wants_instance(wanted, start is not None, switched=vm.status.run_strategy != wanted):
         return _WAIT
     if _name_is_taken(observed) or volumes.awaited(observed):
-        return _Step(starts=True)  # what is waited for wakes us
+        # What is waited for wakes us, but for a kind that may be served some day.
+        return _Step(starts=True, again_after=None if observed.serves_data_volumes else UNSERVED_RECHECK)
     if _identity_is_missing(observed):
         return _Step(BackfillIdentity(), starts=True)
     pause = rest(failure, now) if wanted in BACKING_OFF else 0.0

@@ -34,6 +34,7 @@ DETAILS = {
     "GuestShutdown": "the guest shut itself down",
     "GuestCrashed": "the guest crashed",
     "StartFailed": "the guest could not be started",
+    "FailedDataVolumeImport": "a disk could not be imported",
     "NodeUnresponsive": "its node failed and was taken out of service",
 }
 STOPPED = ("Stopped", "the VM was stopped")
@@ -42,7 +43,6 @@ DELETED = ("InstanceDeleted", "its VMI was deleted")
 
 NEXT_TRY = "the next start is tried at {at}, {count} in a row have failed"
 NAME_WAIT = "waits until the VMI of that name, which {kind} {owner} controls, is gone"
-VOLUME_WAIT = "waits for {volumes}"
 START_HINT = "start it with: virtctl start {name}"
 RESTING = {
     "Halted": "stopped; " + START_HINT,
@@ -62,9 +62,9 @@ def ended(observed: Observed, old: VirtualMachineCondition | None, now: float) -
     if old is not None and _is_about(old, vmi) and old.reason not in {STOPPED[0], RESTARTED[0], DELETED[0]}:
         return old  # it had ended by itself; what removes the VMI now only tidies up
     reason, message = _cause(observed, vmi)
-    return VirtualMachineCondition(
-        type=ENDED, status="True", reason=reason, message=message, last_transition_time=_when(vmi, now)
-    )
+    told = old is not None and (old.reason, old.message) == (reason, message)
+    when = _when(vmi) or (old.last_transition_time if old is not None and told else rfc3339(now))
+    return VirtualMachineCondition(type=ENDED, status="True", reason=reason, message=message, last_transition_time=when)
 
 
 def _is_about(told: VirtualMachineCondition, vmi: VirtualMachineInstance) -> bool:
@@ -72,9 +72,9 @@ def _is_about(told: VirtualMachineCondition, vmi: VirtualMachineInstance) -> boo
     return at is not None and made is not None and at >= made
 
 
-def _when(vmi: VirtualMachineInstance, now: float) -> str:
+def _when(vmi: VirtualMachineInstance) -> str | None:
     final = since(vmi, phase(vmi)) if is_final(vmi) else None
-    return rfc3339(final) if final is not None else vmi.metadata.deletion_timestamp or rfc3339(now)
+    return rfc3339(final) if final is not None else vmi.metadata.deletion_timestamp
 
 
 def _cause(observed: Observed, vmi: VirtualMachineInstance) -> tuple[str, str]:
@@ -98,7 +98,8 @@ def _order(observed: Observed, vmi: VirtualMachineInstance) -> tuple[str, str] |
     if strategy(observed.vm) == "Halted":
         return STOPPED
     if is_stop_for(requests, vmi.metadata.uid):
-        return RESTARTED if any(each.action == START for each in requests) else STOPPED
+        again = strategy(observed.vm) == "Always" or any(each.action == START for each in requests)
+        return RESTARTED if again else STOPPED
     return DELETED if is_going(vmi) else None
 
 
@@ -128,5 +129,4 @@ def awaits(
     until = parse_time(failure.retry_after_timestamp) if failure is not None else None
     if failure is not None and until is not None and until > now and wanted in BACKING_OFF:
         return NEXT_TRY.format(at=failure.retry_after_timestamp, count=failure.consecutive_fail_count)
-    volumes = awaited(observed)
-    return VOLUME_WAIT.format(volumes=volumes) if volumes else ""
+    return awaited(observed)

@@ -23,7 +23,7 @@ READY_PHASES = frozenset({SUCCEEDED, WAIT_FOR_FIRST_CONSUMER, PENDING_POPULATION
 BROKEN_RUNNING = frozenset({"Error", "ImagePullFailed"})
 QUOTA = "ErrExceededQuota"
 
-NOT_SERVED = "this cluster has no DataVolumes (install CDI, or leave spec.dataVolumeTemplates out)"
+NOT_SERVED = "can't start: this cluster has no DataVolumes (install CDI, or leave spec.dataVolumeTemplates out)"
 IMPORT_FAILED = "DataVolume {name} failed to import disk image"
 OVER_QUOTA = "DataVolume {name} exceeds quota limits"
 
@@ -50,7 +50,8 @@ def awaited(observed: Observed) -> str:
         return NOT_SERVED
     known = {each.metadata.name: each for each in observed.data_volumes}
     waits = [_wait(name, known.get(name)) for name in names]
-    return ", ".join(filter(None, waits))
+    waits = [each for each in waits if each]
+    return f"waits for {', '.join(waits)}" if waits else ""
 
 
 def _wait(name: str, volume: DataVolume | None) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from virt_controller.caches import UNPLACED_INDEX, Caches
+from virt_controller.caches import CLAIM_INDEX, UNPLACED_INDEX, Caches
 from virt_controller.objects import Node, PersistentVolumeClaim
-from virt_controller.phase import FAILED, enter, is_final
-from virt_controller.placer import Placer
-from virt_controller.vmi.decide import End, Place, ReleaseOrphan, decide
+from virt_controller.phase import FAILED, enter, is_final, set_condition
+from virt_controller.placer import NOT_RUNNING, Placer
+from virt_controller.vmi.decide import End, Fail, Place, ReleaseOrphan, decide
+from virt_controller.vmi.volumes import failed
 from virt_kube.api import Conflict, Invalid, JsonPatch, KubeClient, NotFound
 from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder
@@ -18,6 +19,7 @@ from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_kube.runner import Retry, Verdict
 from virt_kube.workqueue import WorkQueue
 from virt_types import labels
+from virt_types.cdi.objects import DataVolume
 from virt_types.codec import decode, encode, to_builtins
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
@@ -25,6 +27,7 @@ log = logging.getLogger("virt_controller.vmi")
 
 # What a waiting VMI counts on (nodes, claims, room) wakes it; this is for room that was promised and not taken.
 RECHECK_SECONDS = 60.0
+IMPORT_FAILED = "FailedDataVolumeImport"
 
 
 class InstanceController:
@@ -43,15 +46,19 @@ class InstanceController:
         caches.vms.add_handler(self._on_vm)
         caches.nodes.add_handler(self._on_node)
         caches.claims.add_handler(self._on_claim)
+        caches.data_volumes.add_handler(self._on_data_volume)
 
     async def reconcile(self, key: Key) -> Verdict:
         vmi = self._caches.vmis.get(*key)
         if vmi is None:
             return None
         try:
-            match decide(vmi, owner_known=self._owner_known(vmi)):
+            failed_disk = failed(vmi, self._placer.disks(key.namespace))
+            match decide(vmi, owner_known=self._owner_known(vmi), failed_disk=failed_disk):
                 case Place():
                     return await self._place(vmi)
+                case Fail(message):
+                    await self._fail(vmi, message)
                 case End():
                     await self._end(vmi)
                 case ReleaseOrphan():
@@ -74,9 +81,18 @@ class InstanceController:
                 await self._patch(vmi, patch)
             if wait is None:
                 log.info("instance placed namespace=%s name=%s node=%s", *key_of(vmi), new.status.node_name)
-            else:
+            elif wait.event:
                 self._recorder.event(vmi, wait.event_type, wait.event, wait.message)
         return None if wait is None else Retry(RECHECK_SECONDS, "Waiting", wait.message)
+
+    async def _fail(self, vmi: VirtualMachineInstance, message: str) -> None:
+        new, now = _copy(vmi), self._clock()
+        enter(new.status, FAILED, now)
+        new.status.reason = IMPORT_FAILED
+        text = f"{NOT_RUNNING}: {message}"
+        set_condition(new.status, "Ready", False, reason="GuestNotRunning", message=text, now=now)
+        await self._patch(vmi, _difference(vmi, new))
+        self._recorder.event(vmi, "Warning", IMPORT_FAILED, message)
 
     async def _end(self, vmi: VirtualMachineInstance) -> None:
         new = _copy(vmi)
@@ -125,8 +141,18 @@ class InstanceController:
             self._wake_unplaced()
 
     def _on_claim(self, old: PersistentVolumeClaim | None, new: PersistentVolumeClaim | None) -> None:
-        if old is None and new is not None:
-            self._wake_unplaced()
+        claim = new or old
+        if claim is not None and (old is None or new is None or old.status.phase != new.status.phase):
+            self._wake_users(key_of(claim))
+
+    def _on_data_volume(self, old: DataVolume | None, new: DataVolume | None) -> None:
+        volume = new or old
+        if volume is not None and (old is None or new is None or old.status.phase != new.status.phase):
+            self._wake_users(key_of(volume))
+
+    def _wake_users(self, claim: Key) -> None:
+        for vmi in self._caches.vmis.by_index(CLAIM_INDEX, str(claim)):
+            self.queue.add(key_of(vmi))
 
     def _wake_unplaced(self) -> None:
         for vmi in self._caches.vmis.by_index(UNPLACED_INDEX, "true"):

@@ -226,6 +226,12 @@ async def test_a_missing_claim_is_named_and_waited_for() -> None:
         assert cluster.events("FailedPvcNotFound") == ["PVC ns/late does not exist, waiting for it to appear"]
         await cluster.kube.create(PERSISTENT_VOLUME_CLAIMS, "ns", {"metadata": {"name": "late"}})
         await asyncio.sleep(1)
+        assert cluster.vmi()["status"]["phase"] == "Pending"
+        assert cluster.condition("PodScheduled") == cluster.condition("Synchronized") == {}
+        assert "waits for PVC ns/late to be bound (now Pending)" in cluster.condition("Ready")["message"]
+        bound = {"status": {"phase": "Bound"}}
+        await cluster.kube.patch(PERSISTENT_VOLUME_CLAIMS, "ns", "late", bound, kind="merge", subresource="status")
+        await asyncio.sleep(1)
         assert cluster.vmi()["status"]["phase"] == "Running"
         assert cluster.condition("Synchronized") == {}
 
@@ -302,7 +308,7 @@ def test_the_running_count_is_what_counting_would_give(story: list[tuple[str, st
     """Whatever becomes of VMIs, the placer's count of taken room stays that of the cache."""
     kube = FakeKube(clock=lambda: 0.0)
     caches = Caches(kube)
-    placer = Placer(caches.nodes, caches.vmis, caches.claims)
+    placer = Placer(caches.nodes, caches.vmis, caches.claims, caches.data_volumes)
     for version, (name, on, phase, gone) in enumerate(story, start=1):
         changed = vmi(name, f"{version}Gi", on=on, phase=phase)
         changed.metadata.resource_version = str(version)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from support.fake_kube import FakeKube, Faults
 from support.simulated import simulate
 
-from virt_kube.api import Json, Unreachable
-from virt_kube.informer import MAX_BACKOFF, MIN_BACKOFF, Informer, Key
+from virt_kube.api import Json, ListPage, NotFound, Unreachable
+from virt_kube.informer import MAX_BACKOFF, MIN_BACKOFF, UNSERVED_RETRY, Informer, Key
 from virt_kube.resources import NODES, VIRTUAL_MACHINES
 from virt_types.codec import decode
 from virt_types.v1 import VirtualMachine
@@ -68,6 +68,31 @@ async def test_list_then_watch() -> None:
         assert new.metadata.managed_fields == []
         assert new.kind == "VirtualMachine"
     assert changes == [(None, "old"), (None, "new"), ("new", "new"), ("old", None)]
+
+
+@pytest.mark.looptime
+async def test_an_optional_kind_may_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    kube = FakeKube()
+    await kube.create(VIRTUAL_MACHINES, "ns", vm_object("a"))
+    lists, served = kube.list, False
+
+    async def asked(*args: Any, **selectors: str) -> ListPage:
+        if not served:
+            raise NotFound("the server could not find the requested resource")
+        return await lists(*args, **selectors)
+
+    monkeypatch.setattr(kube, "list", asked)
+    informer = informer_of(kube, optional=True)
+    async with running(informer):
+        await informer.synced.wait()
+        assert (informer.served, len(informer)) == (False, 0)
+        served = True
+        await asyncio.sleep(UNSERVED_RETRY + 1)
+        assert (informer.served, len(informer)) == (True, 1)
+        served = False
+        kube.compact()
+        await asyncio.sleep(UNSERVED_RETRY)
+        assert (informer.served, len(informer)) == (False, 0)
 
 
 @pytest.mark.looptime
