@@ -10,19 +10,27 @@ import datetime
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from virt_api import refusals
+from virt_api import instancetypes, presets, refusals
 from virt_kube.admission import AdmissionRequest, AdmissionResult, UserInfo
-from virt_kube.api import Json
+from virt_kube.api import Json, KubeClient
 from virt_types import codec, labels, v1, validation
 from virt_types.cdi.objects import DataSource, DataVolume
 from virt_types.defaults import carry_identity, default_vm, default_vmi
 from virt_types.errors import Cause, InvalidObject
+from virt_types.instancetype.v1beta1 import (
+    VirtualMachineClusterInstancetype,
+    VirtualMachineClusterPreference,
+    VirtualMachineInstancetype,
+    VirtualMachinePreference,
+)
 from virt_types.pool.v1beta1 import VirtualMachinePool
+from virt_types.presets import unmerged
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
-from virt_types.validation import update, validate_vm, validate_vmi
+from virt_types.validation import update, validate_vmi
+from virt_types.validation.sizing import instancetype_warnings, preference_warnings
 
 NODE_GROUP_PREFIX = "system:node:"
 NOT_SUPPORTED = "FieldValueNotSupported"
@@ -37,6 +45,7 @@ MAX_LABEL = 63
 MACHINES = (labels.GROUP, "virtualmachines")
 MACHINE_STATUS = (*MACHINES, "status")
 INSTANCES = (labels.GROUP, "virtualmachineinstances")
+INSTANCETYPE_GROUP = "instancetype.kubevirt.io"
 
 
 class OtherKind(NamedTuple):
@@ -45,6 +54,7 @@ class OtherKind(NamedTuple):
     type: type[Any]
     validate: Callable[[Any], list[Cause]]
     update: Callable[[Any, Any], list[Cause]] | None = None
+    warnings: Callable[[Any], Iterable[str]] | None = None
 
 
 OTHERS = {
@@ -52,8 +62,26 @@ OTHERS = {
         v1.VirtualMachineInstanceReplicaSet, validation.validate_replica_set
     ),
     (labels.GROUP, "virtualmachineinstancepresets"): OtherKind(
-        v1.VirtualMachineInstancePreset, validation.validate_preset
+        v1.VirtualMachineInstancePreset, validation.validate_preset, warnings=lambda it: unmerged(it.spec.domain)
     ),
+    **{
+        (INSTANCETYPE_GROUP, plural): OtherKind(
+            type_, validation.validate_instancetype, warnings=lambda size: instancetype_warnings(size.spec)
+        )
+        for plural, type_ in (
+            ("virtualmachineinstancetypes", VirtualMachineInstancetype),
+            ("virtualmachineclusterinstancetypes", VirtualMachineClusterInstancetype),
+        )
+    },
+    **{
+        (INSTANCETYPE_GROUP, plural): OtherKind(
+            type_, validation.validate_preference, warnings=lambda preference: preference_warnings(preference.spec)
+        )
+        for plural, type_ in (
+            ("virtualmachinepreferences", VirtualMachinePreference),
+            ("virtualmachineclusterpreferences", VirtualMachineClusterPreference),
+        )
+    },
     (labels.GROUP, "virtualmachineinstancemigrations"): OtherKind(
         v1.VirtualMachineInstanceMigration, validation.validate_migration, update.migration_update
     ),
@@ -86,6 +114,7 @@ class KubeVirtAdmission:
     """Implements `virt_kube.admission.Admission`. Randomness and time are given, so that tests can fix them.
 
     `require_node`: a node agent whose user names no node may write nothing. One machine, with one agent, needs none.
+    `kube`: reads instancetypes, preferences and presets; without it objects are judged by themselves.
     """
 
     def __init__(
@@ -95,9 +124,15 @@ class KubeVirtAdmission:
         new_mac: Callable[[], str] = new_mac,
         now: Callable[[], str] = utc_now,
         require_node: bool = True,
+        kube: KubeClient | None = None,
     ) -> None:
         self._new_uuid, self._new_mac, self._now = new_uuid, new_mac, now
         self._require_node = require_node
+        self._kube = kube
+
+    def connect(self, kube: KubeClient) -> None:
+        """For an API server that is itself what admission reads from."""
+        self._kube = kube
 
     async def admit(self, request: AdmissionRequest) -> AdmissionResult:
         """Default, then validate; a refusal is a 422 with every cause."""
@@ -107,14 +142,14 @@ class KubeVirtAdmission:
                 _vm_status(request, obj) if (*resource, request.subresource) == MACHINE_STATUS else AdmissionResult(obj)
             )
         if obj is not None and resource == MACHINES:
-            return self._vm(request, obj)
+            return await self._vm(request, obj)
         if obj is not None and resource == INSTANCES:
-            return self._vmi(request, obj)
+            return await self._vmi(request, obj)
         if obj is not None and resource in OTHERS:
             return _other(request, obj, OTHERS[resource])
         return AdmissionResult(obj)
 
-    def _vm(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
+    async def _vm(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
         old = request.old
         if old is not None and (_leaving(old) or old.get("spec") == obj.get("spec")):
             return AdmissionResult(obj)
@@ -122,29 +157,33 @@ class KubeVirtAdmission:
         broken_before: list[Cause] = []
         changes: list[Cause] = []
         if old is None:
-            default_vm(vm, new_uuid=self._new_uuid, new_mac=self._new_mac)
+            vm.metadata.namespace = request.namespace
+            sized, settings = await instancetypes.admit_new(self._kube, vm)
+            default_vm(vm, new_uuid=self._new_uuid, new_mac=self._new_mac, settings=settings)
         else:
             before = codec.from_builtins(old, VirtualMachine)
             carry_identity(before.spec.template.spec, vm.spec.template.spec, new_mac=self._new_mac)
-            # A machine stored before a rule existed must still be stopped, labelled, mended step by step.
-            broken_before = validate_vm(before)
             vm.status = before.status  # written through its own subresource only
+            sized = await instancetypes.admit_change(self._kube, before, vm)
+            # A machine stored before a rule existed must still be stopped, labelled, mended step by step.
+            broken_before = instancetypes.judge_stored(before, vm, sized)
             changes = update.vm_update(before, vm)
-        causes = [cause for cause in validate_vm(vm) if cause not in broken_before]
+        causes = [cause for cause in instancetypes.judge(vm, sized) if cause not in broken_before]
         _refuse([*changes, *causes], refusals.VM, request.name)
         warnings = () if vm.spec.running is None else (RUNNING_DEPRECATED,)
         return AdmissionResult(obj | {"spec": codec.to_builtins(vm.spec, keeping=obj["spec"])}, warnings)
 
-    def _vmi(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
+    async def _vmi(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
         if request.old is None:
-            return self._new_vmi(request, obj)
+            return await self._new_vmi(request, obj)
         return self._changed_vmi(request, obj, request.old)
 
-    def _new_vmi(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
+    async def _new_vmi(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
         trusted = request.user.name in labels.COMPONENT_USERS
         if not trusted:
             obj = {key: value for key, value in obj.items() if key != "status"}
         vmi = _decode(obj, VirtualMachineInstance, refusals.VMI)
+        warnings = await presets.apply_presets(self._kube, vmi, request.namespace)
         # The VM controller creates its VMIs already placed; everybody else's begin at Pending.
         now = "" if vmi.status.phase else self._now()
         default_vmi(vmi, new_uuid=self._new_uuid, new_mac=self._new_mac, now=now)
@@ -153,7 +192,7 @@ class KubeVirtAdmission:
         if request.name:
             vmi.metadata.labels.setdefault(labels.VMI_ID, vmi_id(request.name))
         _refuse(validate_vmi(vmi, trusted=trusted), refusals.VMI, request.name)
-        return AdmissionResult(obj | _changed_fields(vmi, obj))
+        return AdmissionResult(obj | _changed_fields(vmi, obj), warnings)
 
     def _changed_vmi(self, request: AdmissionRequest, obj: Json, old: Json) -> AdmissionResult:
         if request.user.name in labels.COMPONENT_USERS:
@@ -243,7 +282,7 @@ def _other(request: AdmissionRequest, obj: Json, rules: OtherKind) -> AdmissionR
     trusted = request.user.name in labels.COMPONENT_USERS
     causes = [cause for cause in rules.validate(typed) if not (trusted and cause.reason == FORBIDDEN)]
     _refuse([*changes, *causes], kind, request.name)
-    return AdmissionResult(obj)
+    return AdmissionResult(obj, tuple(rules.warnings(typed)) if rules.warnings is not None else ())
 
 
 def _target_node(obj: Mapping[str, Any]) -> Any:

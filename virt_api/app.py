@@ -27,6 +27,7 @@ from virt_api import (
     volumes,
     webhooks,
 )
+from virt_api.admission import KubeVirtAdmission
 from virt_api.agent import NodeAgent
 from virt_api.negotiate import acceptable
 from virt_api.objects import KUBE
@@ -56,6 +57,7 @@ def build(client: KubeClient, *, handler_socket: str | Path) -> web.Application:
     """The application; `handler_socket` is the node agent's unix socket."""
     app = web.Application(middlewares=[_errors_as_status, acceptable], client_max_size=MAX_BODY)
     app[KUBE] = client
+    app[webhooks.ADMISSION] = KubeVirtAdmission(kube=client)
     app[proxy.AGENT] = NodeAgent(str(handler_socket))
     app.cleanup_ctx.append(_agent)
     app.add_routes(_routes())

@@ -17,12 +17,12 @@ from virt_kube.api import ApiError, Json, JsonPatch
 # What the API server puts into a service account token of a pod, for NodeRestriction.
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
 
-_admission = KubeVirtAdmission()
+ADMISSION: web.AppKey[KubeVirtAdmission] = web.AppKey("admission", KubeVirtAdmission)
 
 
 async def mutate(request: web.Request) -> web.Response:
     review = await _review(request)
-    result = await _admit(review)
+    result = await _admit(request.app[ADMISSION], review)
     if isinstance(result, ApiError):
         return _answer(review, _refused(result))
     patch = _patch(review.get("object") or {}, result.obj or {})
@@ -34,7 +34,7 @@ async def mutate(request: web.Request) -> web.Response:
 
 async def validate(request: web.Request) -> web.Response:
     review = await _review(request)
-    result = await _admit(review)
+    result = await _admit(request.app[ADMISSION], review)
     return _answer(review, _refused(result) if isinstance(result, ApiError) else {"allowed": True})
 
 
@@ -48,9 +48,9 @@ async def _review(request: web.Request) -> Json:
     return review
 
 
-async def _admit(review: Json) -> AdmissionResult | ApiError:
+async def _admit(admission: KubeVirtAdmission, review: Json) -> AdmissionResult | ApiError:
     try:
-        return await _admission.admit(admission_request(review))
+        return await admission.admit(admission_request(review))
     except ApiError as err:
         return err
 

@@ -61,13 +61,15 @@ class Api:
             certificates = await asyncio.to_thread(pki.ensure, places.state, node=_node_name(settings))
             store: Store = await Store.open(places.state / "store.db")
             stack.push_async_callback(store.close)
+            admission = KubeVirtAdmission(require_node=False)
             self._server = ApiServer(
                 store,
-                admission=KubeVirtAdmission(require_node=False),
+                admission=admission,
                 subresources=SubresourceBackend(places.api_socket),
                 tokens=Tokens(store, places.state / "pki" / "tokens.key"),
             )
             stack.push_async_callback(self._server.stop)
+            admission.connect(self._server.client(UserInfo(labels.API_USER, (labels.SERVICE_ACCOUNTS_GROUP,))))
             await self._server.bootstrap(custom_resource_definitions())
             self._collector = asyncio.create_task(
                 GarbageCollector(store, self._server.registry, self._server.client(COLLECTOR)).run()

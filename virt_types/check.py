@@ -34,8 +34,8 @@ RULES: dict[str, Callable[[Any], list[Cause]]] = {
     "VirtualMachinePool": validation.validate_pool,
     "VirtualMachineInstancetype": validation.validate_instancetype,
     "VirtualMachineClusterInstancetype": validation.validate_instancetype,
-    "VirtualMachinePreference": lambda _: [],  # the schema says all there is to say
-    "VirtualMachineClusterPreference": lambda _: [],
+    "VirtualMachinePreference": validation.validate_preference,
+    "VirtualMachineClusterPreference": validation.validate_preference,
     "DataVolume": validation.validate_data_volume,
     "DataSource": validation.validate_data_source,
 }

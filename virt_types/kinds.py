@@ -249,8 +249,16 @@ KINDS = (
     DATA_VOLUME,
     DATA_SOURCE,
 )
-# The kinds that a controller or the node agent of this product carries out.
-SERVED = (VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE)
+# The kinds that admission, a controller or the node agent of this product carries out.
+SERVED = (
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_INSTANCE,
+    PRESET,
+    INSTANCETYPE,
+    CLUSTER_INSTANCETYPE,
+    PREFERENCE,
+    CLUSTER_PREFERENCE,
+)
 
 
 @cache

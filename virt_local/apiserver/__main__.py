@@ -14,8 +14,9 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from virt_kube.admission import Admission
+from virt_kube.admission import UserInfo
 from virt_local import pki
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.roles import COLLECTOR
@@ -23,7 +24,11 @@ from virt_local.apiserver.server import ApiServer
 from virt_local.apiserver.tokens import Tokens
 from virt_local.gc import GarbageCollector
 from virt_local.store import Store
+from virt_types import labels
 from virt_types.errors import VirtError
+
+if TYPE_CHECKING:
+    from virt_api.admission import KubeVirtAdmission
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -36,7 +41,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _admission() -> Admission:
+def _admission() -> KubeVirtAdmission:
     from virt_api.admission import KubeVirtAdmission
 
     return KubeVirtAdmission()
@@ -49,12 +54,15 @@ async def _run(options: argparse.Namespace) -> None:
     certificates = await asyncio.to_thread(pki.ensure, options.data_dir)
     store = await Store.open(options.data_dir / "store.db")
     tokens = Tokens(store, options.data_dir / "pki" / "tokens.key")
+    admission = None if options.no_admission else _admission()
     server = ApiServer(
         store,
-        admission=None if options.no_admission else _admission(),
+        admission=admission,
         authenticator=Authenticator(options.token_auth_file, tokens=tokens),
         tokens=tokens,
     )
+    if admission is not None:
+        admission.connect(server.client(UserInfo(labels.API_USER, (labels.SERVICE_ACCOUNTS_GROUP,))))
     collector: asyncio.Task[None] | None = None
     try:
         await server.bootstrap([] if options.no_crds else custom_resource_definitions())

@@ -11,11 +11,24 @@ from copy import deepcopy
 from virt_types.errors import Cause
 from virt_types.expansion import preferences, requirements, sizes
 from virt_types.instancetype.v1beta1 import VirtualMachineInstancetypeSpec, VirtualMachinePreferenceSpec
+from virt_types.settings import DEFAULT, Settings
 from virt_types.v1 import VirtualMachine
 
-__all__ = ["conflicts", "expand", "refusals"]
+__all__ = ["conflicts", "expand", "prepare", "refusals"]
 
 TEMPLATE = "spec.template"
+
+
+def prepare(
+    vm: VirtualMachine, preference: VirtualMachinePreferenceSpec | None, settings: Settings = DEFAULT
+) -> Settings:
+    """Store in a new VM what of its preference its other defaults depend on; the settings to make those with."""
+    if preference is None:
+        return settings
+    preferences.fill_early(vm.spec.template.spec, preference)
+    preferences.fill_storage(vm.spec, preference)
+    masquerade = preference.devices is not None and preference.devices.preferred_interface_masquerade is not None
+    return settings._replace(interface_binding="masquerade") if masquerade else settings
 
 
 def expand(
@@ -30,6 +43,7 @@ def expand(
         sizes.apply(expanded.spec.template, size, preference)
     if preference is not None:
         preferences.fill(expanded.spec.template, preference)
+        preferences.fill_storage(expanded.spec, preference)
     expanded.spec.instancetype = expanded.spec.preference = None
     return expanded
 

@@ -30,6 +30,7 @@ from virt_types.v1 import (
     VideoDevice,
     VirtualMachineInstanceSpec,
     VirtualMachineInstanceTemplateSpec,
+    VirtualMachineSpec,
 )
 
 
@@ -80,6 +81,7 @@ INTERFACE = (Fills("preferredInterfaceModel", "model"),)
 INPUT = (Fills("preferredInputBus", "bus"), Fills("preferredInputType", "type"))
 GPU = (Fills("preferredVirtualGPUOptions", "virtualGPUOptions"),)
 PANIC = (Fills("preferredPanicDeviceModel", "model"),)
+STORAGE = (Fills("volumes.preferredStorageClassName", "storageClassName"),)
 SOUND = (Fills("preferredSoundModel", "model"),)
 VIDEO = (Fills("preferredVideoType", "type"),)
 
@@ -91,6 +93,14 @@ AUTOMATIC_INPUT = "default-0"
 def fill_early(spec: VirtualMachineInstanceSpec, preference: VirtualMachinePreferenceSpec) -> None:
     """What a VM stores of its preference: the defaults of admission depend on it."""
     _fill(spec, preference, EARLY)
+
+
+def fill_storage(spec: VirtualMachineSpec, preference: VirtualMachinePreferenceSpec) -> None:
+    """The class of the volumes a VM makes for itself."""
+    for template in spec.data_volume_templates:
+        for target in (template.spec.storage, template.spec.pvc):
+            if target is not None:
+                _fill(target, preference, STORAGE)
 
 
 def fill(template: VirtualMachineInstanceTemplateSpec, preference: VirtualMachinePreferenceSpec) -> None:

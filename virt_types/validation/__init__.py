@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from virt_types import labels
 from virt_types.cdi.objects import DataSource, DataVolume
 from virt_types.errors import Cause
-from virt_types.instancetype.v1beta1 import VirtualMachineClusterInstancetype, VirtualMachineInstancetype
+from virt_types.instancetype.v1beta1 import (
+    VirtualMachineClusterInstancetype,
+    VirtualMachineClusterPreference,
+    VirtualMachineInstancetype,
+    VirtualMachinePreference,
+)
 from virt_types.meta import ObjectMeta
 from virt_types.pool.v1beta1 import VirtualMachinePool
 from virt_types.selectors import LABEL_KEY, LABEL_VALUE
@@ -25,7 +30,19 @@ from virt_types.v1 import (
     VirtualMachineInstanceSpec,
     VirtualMachineSpec,
 )
-from virt_types.validation import compute, datavolume, disks, guest, machine, many, network, pod, scheduling, volumes
+from virt_types.validation import (
+    compute,
+    datavolume,
+    disks,
+    guest,
+    machine,
+    many,
+    network,
+    pod,
+    scheduling,
+    sizing,
+    volumes,
+)
 from virt_types.validation.scope import Rule, Scope, dns_subdomain_faults, invalid, shown
 
 SPEC_RULES: tuple[Rule, ...] = (
@@ -48,6 +65,7 @@ __all__ = [
     "validate_instancetype",
     "validate_migration",
     "validate_pool",
+    "validate_preference",
     "validate_preset",
     "validate_replica_set",
     "validate_spec",
@@ -118,7 +136,12 @@ def validate_migration(migration: VirtualMachineInstanceMigration, *, trusted: b
 
 def validate_instancetype(size: VirtualMachineInstancetype | VirtualMachineClusterInstancetype) -> list[Cause]:
     """Every rule an instancetype breaks."""
-    return [*_object_name(size.metadata), *many.instancetype(size.spec)]
+    return [*_object_name(size.metadata, longest=253), *sizing.instancetype(size.spec)]
+
+
+def validate_preference(preference: VirtualMachinePreference | VirtualMachineClusterPreference) -> list[Cause]:
+    """Every rule a preference breaks."""
+    return [*_object_name(preference.metadata, longest=253), *sizing.preference(preference.spec)]
 
 
 def validate_data_volume(dv: DataVolume) -> list[Cause]:

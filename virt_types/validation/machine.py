@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from virt_types.errors import Cause
 from virt_types.settings import Settings
-from virt_types.v1 import DataVolumeTemplateSpec, VirtualMachineSpec
+from virt_types.v1 import DataVolumeTemplateSpec, InstancetypeMatcher, PreferenceMatcher, VirtualMachineSpec
 from virt_types.validation.datavolume import origin, target
 from virt_types.validation.scope import dns_subdomain_faults, duplicate, invalid, required, shown, unsupported
 
 RUN_STRATEGIES = frozenset(("Always", "Halted", "Manual", "RerunOnFailure", "Once"))
 WAIT_AS_RECEIVER = "WaitAsReceiver"
+FAILURE_POLICIES = frozenset(("Reject", "Ignore"))
 UPDATE_VOLUMES_STRATEGIES = frozenset(("Replacement", "Migration"))
 
 
@@ -86,3 +87,19 @@ def matchers(spec: VirtualMachineSpec, path: str) -> Iterator[Cause]:
         if matcher is not None and not matcher.name and not matcher.infer_from_volume:
             message = f"Either Name or InferFromVolume should be provided within the {word}"
             yield required(f"{path}.{name}", message)
+        if matcher is not None and matcher.infer_from_volume:
+            yield from _inferred(matcher, name, f"{path}.{name}")
+
+
+def _inferred(matcher: InstancetypeMatcher | PreferenceMatcher, word: str, path: str) -> Iterator[Cause]:
+    """A reference that a volume decides says nothing itself."""
+    for field, value in (("name", matcher.name), ("kind", matcher.kind)):
+        if value:
+            fault = (
+                f"{field.capitalize()} should not be provided when InferFromVolume is used within the {word} matcher"
+            )
+            yield invalid(f"{path}.{field}", fault)
+    policy = matcher.infer_from_volume_failure_policy
+    if policy and policy not in FAILURE_POLICIES:
+        fault = f"Invalid value '{shown(policy)}' for InferFromVolumeFailurePolicy"
+        yield invalid(f"{path}.inferFromVolumeFailurePolicy", fault)

@@ -1,12 +1,11 @@
-"""Rules about kinds that stand for many guests: replica sets, pools, presets, migrations, instancetypes."""
+"""Rules about kinds that stand for many guests: replica sets, pools, presets, migrations."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from virt_types.errors import Cause
-from virt_types.instancetype.v1beta1 import VirtualMachineInstancetypeSpec
 from virt_types.meta import LabelSelector
 from virt_types.pool.v1beta1 import (
     VirtualMachinePoolScaleInStrategy,
@@ -21,7 +20,7 @@ from virt_types.v1 import (
     VirtualMachineInstanceSpec,
 )
 from virt_types.validation import disks, guest
-from virt_types.validation.scope import MIB, Rule, Scope, invalid, number, required
+from virt_types.validation.scope import Rule, Scope, invalid, required
 
 WITH_VALUES, WITHOUT_VALUES = ("In", "NotIn"), ("Exists", "DoesNotExist")
 PERCENT = re.compile(r"(-?\d{1,9})%", re.ASCII)
@@ -112,21 +111,3 @@ def migration(spec: VirtualMachineInstanceMigrationSpec, *, trusted: bool) -> It
     if spec.priority is not None and not trusted:
         message = "Migration priority queue, only virt-controller is allowed to set priority field"
         yield Cause("FieldValueForbidden", message, "spec.priority")
-
-
-def instancetype(spec: VirtualMachineInstancetypeSpec) -> Iterator[Cause]:
-    """Upstream takes a size of nothing."""
-    if spec.cpu.guest < 1:
-        yield invalid("spec.cpu.guest", f"spec.cpu.guest '{spec.cpu.guest}': must be greater than 0.")
-    most = spec.cpu.max_sockets
-    if most is not None and most < spec.cpu.guest:
-        message = f"spec.cpu.maxSockets '{most}' must not be less than spec.cpu.guest '{spec.cpu.guest}'."
-        yield invalid("spec.cpu.maxSockets", message)
-    yield from _sizes((("spec.memory.guest", spec.memory.guest), ("spec.memory.maxGuest", spec.memory.max_guest)))
-
-
-def _sizes(amounts: Iterable[tuple[str, str | int | float | None]]) -> Iterator[Cause]:
-    for field, value in amounts:
-        size = number(value)
-        if size is not None and size < MIB:
-            yield invalid(field, f"{field} '{value}': must be greater than or equal to 1Mi.")

@@ -144,6 +144,11 @@ def test_every_hint_is_for_a_field_that_is_unknown() -> None:
         assert any("unknown field" in cause.message and ", " in cause.message for cause in judge(obj).causes), field
 
 
+PREFERENCES = {
+    "apiVersion": "instancetype.kubevirt.io/v1beta1",
+    "kind": "VirtualMachinePreference",
+    "metadata": {"name": "x"},
+}
 SIZES = {
     "apiVersion": "instancetype.kubevirt.io/v1beta1",
     "kind": "VirtualMachineInstancetype",
@@ -216,9 +221,33 @@ def storage(size: Any) -> dict[str, Any]:
         (SIZES, {"cpu": {"guest": 1}, "memory": {"guest": "1k"}}, "spec.memory.guest", "spec.memory.guest '1k': must"),
         (
             SIZES,
-            {"cpu": {"guest": 4, "maxSockets": 2}, "memory": {"guest": "1Gi"}},
-            "spec.cpu.maxSockets",
-            "spec.cpu.maxSockets '2' must not be less than",
+            {"cpu": {"guest": 1}, "memory": {"guest": "1Gi", "overcommitPercent": 5, "hugepages": {"pageSize": "2Mi"}}},
+            "spec.memory.overcommitPercent",
+            "spec.memory.overcommitPercent and spec.memory.hugepages should not be requested together.",
+        ),
+        (
+            PREFERENCES,
+            {"cpu": {"preferredCPUTopology": "boxes"}},
+            "spec.cpu.preferredCPUTopology",
+            "unknown preferredCPUTopology boxes",
+        ),
+        (
+            PREFERENCES,
+            {"cpu": {"preferredCPUTopology": "spread", "spreadOptions": {"across": "Boxes"}}},
+            "spec.cpu.spreadOptions.across",
+            "across Boxes is not supported",
+        ),
+        (
+            PREFERENCES,
+            {"cpu": {"preferredCPUTopology": "spread", "spreadOptions": {"across": "CoresThreads", "ratio": 4}}},
+            "spec.cpu.spreadOptions.ratio",
+            "only a ratio of 2",
+        ),
+        (
+            PREFERENCES,
+            {"preferSpreadSocketToCoreRatio": -1},
+            "spec.preferSpreadSocketToCoreRatio",
+            "spec.preferSpreadSocketToCoreRatio '-1': must not be negative.",
         ),
         (MIGRATION, {}, "spec.vmiName", "vmiName is missing"),
     ],

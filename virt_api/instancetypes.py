@@ -1,0 +1,80 @@
+"""Instancetypes and preferences at admission: found, inferred, and held against the VM that refers to them (rule 18).
+
+Called by `virt_api.admission` for every VirtualMachine. A VM is judged as its instances will be: expanded.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from virt_api.inference import infer
+from virt_kube.api import KubeClient
+from virt_kube.instancetypes import REFERENCES, NotFindable, Sizing, sizing_of
+from virt_types.errors import Cause
+from virt_types.expansion import expand, prepare, refusals
+from virt_types.settings import DEFAULT, Settings
+from virt_types.v1 import VirtualMachine
+from virt_types.validation import validate_vm
+from virt_types.validation.machine import matchers
+
+NOT_FOUND = "Failure to find {word}: {error}"
+
+
+class Reference(NamedTuple):
+    """What a VM refers to, and why it can't be had."""
+
+    sizing: Sizing = Sizing(None, None)
+    causes: tuple[Cause, ...] = ()
+
+
+async def admit_new(kube: KubeClient | None, vm: VirtualMachine) -> tuple[Reference, Settings]:
+    """Infer, find, and give a new VM what its other defaults depend on, and the settings for those.
+
+    Without `kube` references are taken as they are. Raises ApiError: 400 when nothing can be inferred.
+    """
+    if kube is None or not _refers(vm):
+        return Reference(), DEFAULT
+    await infer(kube, vm)
+    found = await _look_up(kube, vm)
+    return found, prepare(vm, found.sizing.preference)
+
+
+async def admit_change(kube: KubeClient | None, before: VirtualMachine, vm: VirtualMachine) -> Reference:
+    """Infer and find what a changed VM refers to; one that lost its instancetype can still be stopped or mended."""
+    if kube is None or not _refers(vm):
+        return Reference()
+    await infer(kube, vm)
+    found = await _look_up(kube, vm)
+    return Reference() if found.causes and not _refers_anew(before, vm) else found
+
+
+def judge_stored(before: VirtualMachine, vm: VirtualMachine, reference: Reference) -> list[Cause]:
+    """What was wrong already before a change; a new reference excuses nothing."""
+    return validate_vm(before) if _refers_anew(before, vm) else judge(before, reference)
+
+
+def _refers_anew(before: VirtualMachine, vm: VirtualMachine) -> bool:
+    return any(reference.matcher_of(before) != reference.matcher_of(vm) for reference in REFERENCES)
+
+
+def judge(vm: VirtualMachine, reference: Reference) -> list[Cause]:
+    """Every rule the VM breaks by itself or together with what it refers to."""
+    if reference.causes:
+        return [*reference.causes, *validate_vm(vm)]
+    found = refusals(vm, *reference.sizing)
+    if found or reference.sizing == (None, None):
+        return [*found, *validate_vm(vm)]
+    return [*matchers(vm.spec, "spec"), *validate_vm(expand(vm, *reference.sizing))]
+
+
+def _refers(vm: VirtualMachine) -> bool:
+    """Whether the VM refers to anything, in a way that the rules allow."""
+    return any(reference.matcher_of(vm) for reference in REFERENCES) and not any(matchers(vm.spec, "spec"))
+
+
+async def _look_up(kube: KubeClient, vm: VirtualMachine) -> Reference:
+    try:
+        return Reference(await sizing_of(kube, vm))
+    except NotFindable as error:
+        message = NOT_FOUND.format(word=error.word, error=error.message)
+        return Reference(causes=(Cause("FieldValueNotFound", message, f"spec.{error.word}"),))
