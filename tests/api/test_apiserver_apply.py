@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Api, Reply
+from support.api_server import Api, Reply
 
 PATH = "/api/v1/namespaces/default/configmaps/a"
 SERVICE = "/api/v1/namespaces/default/services/s"

@@ -14,7 +14,7 @@ import pytest
 from virt_local.apiserver import server
 
 if TYPE_CHECKING:
-    from conftest import Api
+    from support.api_server import Api
 
     from virt_local.pki import Pki
 

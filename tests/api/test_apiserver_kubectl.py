@@ -12,7 +12,7 @@ import pytest
 from support.widgets import widget_definition
 
 if TYPE_CHECKING:
-    from conftest import Kubectl, Served
+    from support.api_server import Kubectl, Served
 
 pytestmark = pytest.mark.kubectl
 

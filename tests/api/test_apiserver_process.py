@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Served, serve
+from support.api_server import Served, serve
 
 MOST_RESIDENT = 110  # MiB, of the 150 that all of `virtctl local up` may use
 

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import Served, serve
+from support.api_server import Served, serve
 
 HERE = Path(__file__).parent
 RECORDED = HERE.parents[2] / "shared" / "data" / "apiserver"

@@ -12,7 +12,7 @@ from virt_kube.admission import UserInfo
 from virt_kube.api import Forbidden, Gone, Invalid, NotFound, Resource
 
 if TYPE_CHECKING:
-    from conftest import Api
+    from support.api_server import Api
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
