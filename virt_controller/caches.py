@@ -11,27 +11,33 @@ from virt_controller.objects import ControllerRevision, Node, PersistentVolumeCl
 from virt_controller.phase import is_final
 from virt_controller.revisions import OWNER_INDEX, decode_revision, owners
 from virt_kube.api import KubeClient
-from virt_kube.informer import Informer
+from virt_kube.informer import Informer, Object
 from virt_kube.resources import (
     CONTROLLER_REVISIONS,
     DATA_VOLUMES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
+    REPLICA_SETS,
     VIRTUAL_MACHINE_INSTANCES,
+    VIRTUAL_MACHINE_POOLS,
     VIRTUAL_MACHINES,
 )
+from virt_types import labels
 from virt_types.cdi.objects import DataVolume
 from virt_types.codec import decode
-from virt_types.v1 import VirtualMachine, VirtualMachineInstance
+from virt_types.pool.v1beta1 import VirtualMachinePool
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceReplicaSet
 
 CLAIM_INDEX = "claim"
 NODE_INDEX = "node"
 VOLUME_INDEX = "data-volume"
 UNPLACED_INDEX = "unplaced"
+NAMESPACE_INDEX = "namespace"
+STRAY_INDEX = "stray"
 
 
 class Caches:
-    """VMs, VMIs, nodes, claims, revisions and, where they are served, DataVolumes, as the API last showed them."""
+    """VMs, VMIs, nodes, claims, revisions and, where they are served, DataVolumes, replica sets and pools."""
 
     def __init__(self, client: KubeClient, namespace: str = "") -> None:
         self.vms = Informer[VirtualMachine](
@@ -39,7 +45,12 @@ class Caches:
             VIRTUAL_MACHINES,
             partial(decode, type_=VirtualMachine),
             namespace=namespace,
-            indexers={CLAIM_INDEX: _claims_of_vm, VOLUME_INDEX: _data_volumes_of_vm},
+            indexers={
+                CLAIM_INDEX: _claims_of_vm,
+                VOLUME_INDEX: _data_volumes_of_vm,
+                OWNER_INDEX: _keeper,
+                STRAY_INDEX: _stray_machine,
+            },
         )
         self.vmis = Informer[VirtualMachineInstance](
             client,
@@ -50,6 +61,8 @@ class Caches:
                 CLAIM_INDEX: _claims_awaited,
                 UNPLACED_INDEX: _unplaced,
                 NODE_INDEX: _node,
+                OWNER_INDEX: _keeper,
+                STRAY_INDEX: _stray_instance,
             },
         )
         self.nodes = Informer[Node](client, NODES, partial(decode, type_=Node))
@@ -62,6 +75,21 @@ class Caches:
         self.data_volumes = Informer[DataVolume](
             client, DATA_VOLUMES, partial(decode, type_=DataVolume), namespace=namespace, optional=True
         )
+        self.replica_sets = Informer[VirtualMachineInstanceReplicaSet](
+            client,
+            REPLICA_SETS,
+            partial(decode, type_=VirtualMachineInstanceReplicaSet),
+            namespace=namespace,
+            indexers={NAMESPACE_INDEX: _namespace},
+            optional=True,
+        )
+        self.pools = Informer[VirtualMachinePool](
+            client,
+            VIRTUAL_MACHINE_POOLS,
+            partial(decode, type_=VirtualMachinePool),
+            namespace=namespace,
+            optional=True,
+        )
         self._all: tuple[Informer[Any], ...] = (
             self.vms,
             self.vmis,
@@ -69,6 +97,8 @@ class Caches:
             self.claims,
             self.revisions,
             self.data_volumes,
+            self.replica_sets,
+            self.pools,
         )
 
     async def run(self) -> None:
@@ -103,3 +133,29 @@ def _unplaced(vmi: VirtualMachineInstance) -> tuple[str, ...]:
 
 def _node(vmi: VirtualMachineInstance) -> tuple[str, ...]:
     return (vmi.status.node_name,) if vmi.status.node_name else ()
+
+
+def _namespace(obj: Object) -> tuple[str, ...]:
+    return (obj.metadata.namespace,)
+
+
+def _keeper(obj: Object) -> tuple[str, ...]:
+    """The uid of the replica set or pool that controls it; a VM's one instance is found by its name."""
+    owner = obj.metadata.controller
+    return (owner.uid,) if owner is not None and owner.kind in (REPLICA_SETS.kind, VIRTUAL_MACHINE_POOLS.kind) else ()
+
+
+def _stray_instance(vmi: VirtualMachineInstance) -> list[str]:
+    """A VMI that nobody controls: by its namespace, and by that and each label it has."""
+    meta = vmi.metadata
+    if meta.controller is not None:
+        return []
+    return [meta.namespace, *(f"{meta.namespace}/{key}={value}" for key, value in meta.labels.items())]
+
+
+def _stray_machine(vm: VirtualMachine) -> tuple[str, ...]:
+    """A VM that no pool controls but that has a pool's finalizer: by the pool its revision label tells of."""
+    if labels.POOL_FINALIZER not in vm.metadata.finalizers or _keeper(vm):
+        return ()
+    pool = vm.metadata.labels.get(labels.POOL_REVISION, "").rpartition("-")[0]
+    return (f"{vm.metadata.namespace}/{pool}",)

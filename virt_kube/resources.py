@@ -34,8 +34,15 @@ VIRTUAL_MACHINE_CLUSTER_PREFERENCES = Resource(
 VIRTUAL_MACHINE_INSTANCE_PRESETS = Resource(
     "kubevirt.io", "v1", "virtualmachineinstancepresets", "VirtualMachineInstancePreset"
 )
+VIRTUAL_MACHINE_INSTANCE_MIGRATIONS = Resource(
+    "kubevirt.io", "v1", "virtualmachineinstancemigrations", "VirtualMachineInstanceMigration"
+)
 DATA_VOLUMES = Resource("cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume")
 DATA_SOURCES = Resource("cdi.kubevirt.io", "v1beta1", "datasources", "DataSource")
 SUBJECT_ACCESS_REVIEWS = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )
+REPLICA_SETS = Resource(
+    "kubevirt.io", "v1", "virtualmachineinstancereplicasets", "VirtualMachineInstanceReplicaSet"
+)
+VIRTUAL_MACHINE_POOLS = Resource("pool.kubevirt.io", "v1beta1", "virtualmachinepools", "VirtualMachinePool")

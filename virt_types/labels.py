@@ -27,6 +27,7 @@ VM_NAME = "vm.kubevirt.io/name"
 VMI_NAME = "kubevirt.io/vmi-name"
 VMI_ID = "vmi.kubevirt.io/id"
 INSTALL_STRATEGY = "kubevirt.io/install-strategy"
+POOL_REVISION = "kubevirt.io/vm-pool-revision-name"
 OUTDATED_LAUNCHER_IMAGE = "kubevirt.io/outdatedLauncherImage"
 
 # Labels and annotations of nodes
@@ -40,6 +41,7 @@ ARCH = "kubernetes.io/arch"
 
 # Annotations of VMs and VMIs
 VM_GENERATION = "kubevirt.io/vm-generation"
+REPLICA_FAILURES = "kubevirt.io/consecutive-failures"  # lives before this one, in a row, that did not last
 INSTANCETYPE_NAME = "kubevirt.io/instancetype-name"
 CLUSTER_INSTANCETYPE_NAME = "kubevirt.io/cluster-instancetype-name"
 PREFERENCE_NAME = "kubevirt.io/preference-name"

@@ -36,7 +36,15 @@ from virt_kube.api import (
 )
 from virt_kube.clock import Clock, rfc3339
 
-STATUS_SUBRESOURCE = frozenset({"virtualmachines", "nodes", "persistentvolumeclaims"})
+STATUS_SUBRESOURCE = frozenset(
+    {
+        "virtualmachines",
+        "nodes",
+        "persistentvolumeclaims",
+        "virtualmachineinstancereplicasets",
+        "virtualmachinepools",
+    }
+)
 EPOCH = 1_750_000_000.0
 
 

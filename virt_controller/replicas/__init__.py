@@ -1,0 +1,1 @@
+"""The VirtualMachineInstanceReplicaSet loop: keeps a number of interchangeable VMIs."""
