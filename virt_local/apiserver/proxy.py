@@ -44,7 +44,7 @@ class SubresourceBackend:
         """Discovery of the group is answered by the API server itself."""
         return parts[:2] == ["apis", SUBRESOURCE_GROUP] and len(parts) > 3 and parts[2] in SUBRESOURCE_VERSIONS
 
-    async def serve(self, request: web.Request, user: UserInfo) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest, user: UserInfo) -> web.StreamResponse:
         """Raises 503 when virt_api does not listen."""
         headers = _forwarded(request, user)
         try:
@@ -69,7 +69,7 @@ class SubresourceBackend:
             )
         return self._client
 
-    async def _plain(self, request: web.Request, headers: CIMultiDict[str]) -> web.StreamResponse:
+    async def _plain(self, request: web.BaseRequest, headers: CIMultiDict[str]) -> web.StreamResponse:
         body: AsyncIterator[bytes] | None = request.content.iter_any() if request.can_read_body else None
         url = _target(request)
         async with self._session().request(
@@ -85,7 +85,7 @@ class SubresourceBackend:
             await response.write_eof()
             return response
 
-    async def _websocket(self, request: web.Request, headers: CIMultiDict[str]) -> web.StreamResponse:
+    async def _websocket(self, request: web.BaseRequest, headers: CIMultiDict[str]) -> web.StreamResponse:
         offered = [
             name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if name.strip()
         ]
@@ -144,12 +144,12 @@ async def _pump(source: Any, target: Any) -> None:
                 return
 
 
-def _target(request: web.Request) -> URL:
+def _target(request: web.BaseRequest) -> URL:
     """Path and query exactly as they came: what is escaped stays so."""
     return URL(f"http://virt-api{request.rel_url.raw_path_qs}", encoded=True)
 
 
-def subresource_attributes(request: web.Request) -> Attributes:
+def subresource_attributes(request: web.BaseRequest) -> Attributes:
     parts = request.path.strip("/").split("/")
     verb = {"GET": "get", "PUT": "update", "POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(
         request.method, ""
@@ -160,7 +160,7 @@ def subresource_attributes(request: web.Request) -> Attributes:
     return Attributes(verb, SUBRESOURCE_GROUP, parts[3])
 
 
-def _forwarded(request: web.Request, user: UserInfo) -> CIMultiDict[str]:
+def _forwarded(request: web.BaseRequest, user: UserInfo) -> CIMultiDict[str]:
     headers = CIMultiDict(
         (name, value)
         for name, value in request.headers.items()

@@ -9,19 +9,20 @@ import asyncio
 import logging
 import ssl
 
-from aiohttp import web
-
 from virt_kube.admission import Admission, UserInfo
 from virt_kube.api import Json
 from virt_local.apiserver import crds, grants
+from virt_local.apiserver.audit import AuditLog
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.authz import Authorizer
 from virt_local.apiserver.builtins import BUILTINS, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CRD, FIRST_NAMESPACES, NAMESPACE
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.discovery import Discovery
 from virt_local.apiserver.documents import GIT_VERSION, Documents
+from virt_local.apiserver.door import Door
 from virt_local.apiserver.expiry import EventExpiry
 from virt_local.apiserver.http import HttpFace
+from virt_local.apiserver.limits import DEFAULTS, Gate, Limits, Listener, raise_file_limit
 from virt_local.apiserver.openapi import OpenApi
 from virt_local.apiserver.pipeline import Pipeline
 from virt_local.apiserver.proxy import SubresourceBackend
@@ -35,9 +36,9 @@ from virt_local.store import Change, Store
 log = logging.getLogger("virt_local.apiserver")
 
 SYSTEM = UserInfo("system:apiserver", (MASTERS, AUTHENTICATED))
-MAX_HEADER = 16 * 1024  # bytes of one header field, and of the request line
 IDLE = 90.0  # seconds a connection may wait between requests, or take over the head of one: k8s.io/apiserver's
 STOP_GRACE = 2.0  # seconds open watches have to end
+BACKLOG = 1_024  # connections the kernel holds until they are accepted
 
 
 class ApiServer:
@@ -51,6 +52,8 @@ class ApiServer:
         subresources: SubresourceBackend | None = None,
         authenticator: Authenticator | None = None,
         tokens: Tokens | None = None,
+        audit: AuditLog | None = None,
+        limits: Limits = DEFAULTS,
     ) -> None:
         self.store = store
         self.registry = Registry(BUILTINS)
@@ -64,11 +67,12 @@ class ApiServer:
             OpenApi(self.registry, GIT_VERSION),
             lambda: not store.closed,
         )
-        reviews = Reviews(authorizer, authenticator, tokens)
-        face = HttpFace(self._pipeline, documents, authenticator, reviews, subresources)
-        self.app = web.Application()
-        self.app.router.add_route("*", "/{path:.*}", face.handle)
-        self._runner: web.AppRunner | None = None
+        self._audit = audit
+        self._gate = Gate(limits)
+        face = HttpFace(self._pipeline, documents, Reviews(authorizer, authenticator, tokens), self._gate)
+        self._door = Door(face, authenticator, authorizer, self._gate, subresources=subresources, audit=audit)
+        self._listener: Listener | None = None
+        self._socket: asyncio.Server | None = None
         self._expiry = EventExpiry(store)
         self._sweeper: asyncio.Task[None] | None = None
         for _, record in store.objects(CRD.stored_as):
@@ -99,25 +103,26 @@ class ApiServer:
 
     async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port (of use when 0 was asked for). Raises OSError when the address is taken."""
-        runner = web.AppRunner(
-            self.app,
+        limits = self._gate.limits
+        self._gate.limits = limits._replace(connections=raise_file_limit(limits.connections))
+        listener = Listener(
+            self._door.handle,
+            self._gate,
             handler_cancellation=True,  # a watch whose client went away must not wait for the next event
             access_log=None,
-            max_line_size=MAX_HEADER,
-            max_field_size=MAX_HEADER,
+            max_line_size=limits.field,
+            max_field_size=limits.field,
+            max_headers=limits.headers,
             keepalive_timeout=IDLE,
-            shutdown_timeout=STOP_GRACE,
+            auto_decompress=False,  # a small body must not become a large one
         )
-        await runner.setup()
-        site = web.TCPSite(runner, host, port, ssl_context=ssl_context)
-        try:
-            await site.start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._runner = runner
+        handshake = limits.handshake_seconds if ssl_context else None
+        self._socket = await asyncio.get_running_loop().create_server(
+            listener, host, port, ssl=ssl_context, ssl_handshake_timeout=handshake, backlog=BACKLOG
+        )
+        self._listener = listener
         self._sweeper = asyncio.create_task(self._expiry.run())
-        found: int = runner.addresses[0][1]
+        found: int = self._socket.sockets[0].getsockname()[1]
         log.info("api server listens host=%s port=%d", host, found)
         return found
 
@@ -128,9 +133,14 @@ class ApiServer:
             await asyncio.gather(self._sweeper, return_exceptions=True)
             self._sweeper = None
         self.store.end_watches()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._socket is not None and self._listener is not None:
+            self._socket.close()
+            self._listener.pre_shutdown()
+            await self._listener.shutdown(STOP_GRACE)
+            self._socket = self._listener = None
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.close)
+            self._audit = None
         if self._subresources is not None:
             await self._subresources.close()
 

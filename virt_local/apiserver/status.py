@@ -97,8 +97,8 @@ def forbidden(group: str, plural: str, name: str, why: str) -> ApiError:
 
 def invalid(group: str, kind: str, name: str, causes: Sequence[Cause]) -> ApiError:
     """422. Each cause's message is without its field; the Status message names both."""
-    texts = [f"{cause.field}: {cause.message}" for cause in causes]
-    joined = texts[0] if len(texts) == 1 else "[" + ", ".join(dict.fromkeys(texts)) + "]"
+    texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
+    joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     details = _details(group, kind, name)
     details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in causes]
     return failure(422, "Invalid", f'{qualified(group, kind)} "{name}" is invalid: {joined}', details)
@@ -146,6 +146,10 @@ def too_large_resource_version(asked: int, current: int) -> ApiError:
         "retryAfterSeconds": 1,
     }
     return failure(504, "Timeout", f"Timeout: Too large resource version: {asked}, current: {current}", details)
+
+
+def too_slow(seconds: float) -> ApiError:
+    return failure(408, "Timeout", f"Timeout: the body of the request did not arrive within {seconds:g} seconds", {})
 
 
 def unavailable(message: str, retry_after: int = 1) -> ApiError:
