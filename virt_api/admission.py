@@ -10,10 +10,10 @@ import datetime
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from virt_api import instancetypes, presets, refusals
+from virt_api import instancetypes, presets, refusals, surroundings
 from virt_kube.admission import AdmissionRequest, AdmissionResult, UserInfo
 from virt_kube.api import Json, KubeClient
 from virt_types import codec, labels, v1, validation
@@ -49,11 +49,12 @@ INSTANCETYPE_GROUP = "instancetype.kubevirt.io"
 
 
 class OtherKind(NamedTuple):
-    """How a kind is judged that has no defaults of its own; `update` sees old and new."""
+    """How a kind is judged that has no defaults of its own; `update` sees old and new, `create` the cluster."""
 
     type: type[Any]
     validate: Callable[[Any], list[Cause]]
     update: Callable[[Any, Any], list[Cause]] | None = None
+    create: Callable[[KubeClient, Any, str], Awaitable[list[Cause]]] | None = None
     warnings: Callable[[Any], Iterable[str]] | None = None
 
 
@@ -83,13 +84,16 @@ OTHERS = {
         )
     },
     (labels.GROUP, "virtualmachineinstancemigrations"): OtherKind(
-        v1.VirtualMachineInstanceMigration, validation.validate_migration, update.migration_update
+        v1.VirtualMachineInstanceMigration,
+        validation.validate_migration,
+        update.migration_update,
+        surroundings.new_migration,
     ),
     ("pool.kubevirt.io", "virtualmachinepools"): OtherKind(
         VirtualMachinePool, validation.validate_pool, update.pool_update
     ),
     ("cdi.kubevirt.io", "datavolumes"): OtherKind(
-        DataVolume, validation.validate_data_volume, update.data_volume_update
+        DataVolume, validation.validate_data_volume, update.data_volume_update, surroundings.new_data_volume
     ),
     ("cdi.kubevirt.io", "datasources"): OtherKind(DataSource, validation.validate_data_source),
 }
@@ -138,15 +142,15 @@ class KubeVirtAdmission:
         """Default, then validate; a refusal is a 422 with every cause."""
         resource, obj = (request.group, request.plural), request.obj
         if obj is not None and request.subresource:
-            return (
-                _vm_status(request, obj) if (*resource, request.subresource) == MACHINE_STATUS else AdmissionResult(obj)
-            )
+            if (*resource, request.subresource) == MACHINE_STATUS:
+                await self._vm_status(request, obj)
+            return AdmissionResult(obj)
         if obj is not None and resource == MACHINES:
             return await self._vm(request, obj)
         if obj is not None and resource == INSTANCES:
             return await self._vmi(request, obj)
         if obj is not None and resource in OTHERS:
-            return _other(request, obj, OTHERS[resource])
+            return await self._other(request, obj, OTHERS[resource])
         return AdmissionResult(obj)
 
     async def _vm(self, request: AdmissionRequest, obj: Json) -> AdmissionResult:
@@ -225,6 +229,32 @@ class KubeVirtAdmission:
         default_vmi(now, new_uuid=self._new_uuid)
         return codec.to_builtins(now.spec) == codec.to_builtins(was.spec)
 
+    async def _vm_status(self, request: AdmissionRequest, obj: Json) -> None:
+        """Of a status only the requests for volumes can be wrong in a way that matters."""
+        if request.old is None or _volume_requests(obj) == _volume_requests(request.old):
+            return
+        old = codec.from_builtins(request.old, VirtualMachine)
+        status = _decode(obj, VirtualMachine, refusals.VM).status
+        new = VirtualMachine(metadata=old.metadata, spec=old.spec, status=status)
+        vmi = await surroundings.instance_of(self._kube, request.namespace, request.name)
+        _refuse(update.vm_update(old, new, vmi=vmi), refusals.VM, request.name)
+
+    async def _other(self, request: AdmissionRequest, obj: Json, rules: OtherKind) -> AdmissionResult:
+        """Kinds without defaults."""
+        old = request.old
+        if old is not None and (_leaving(old) or old.get("spec") == obj.get("spec")):
+            return AdmissionResult(obj)
+        kind = request.plural.removesuffix("s")
+        typed = _decode(obj, rules.type, kind)
+        trusted = request.user.name in labels.COMPONENT_USERS
+        causes = [cause for cause in rules.validate(typed) if not (trusted and cause.reason == FORBIDDEN)]
+        if old is not None and rules.update is not None:
+            causes = [*rules.update(codec.from_builtins(old, rules.type), typed), *causes]
+        if old is None and rules.create is not None and self._kube is not None and not causes:
+            causes = await rules.create(self._kube, typed, request.namespace)
+        _refuse(causes, kind, request.name)
+        return AdmissionResult(obj, tuple(rules.warnings(typed)) if rules.warnings is not None else ())
+
     def _check_node(self, user: UserInfo, old: Json, obj: Json, name: str) -> None:
         """A node's agent writes the VMIs of its node only; its user carries the node as a group."""
         if user.name != labels.HANDLER_USER:
@@ -256,33 +286,8 @@ def vmi_id(name: str) -> str:
     return f"{name[:54]}-{hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]}"
 
 
-def _vm_status(request: AdmissionRequest, obj: Json) -> AdmissionResult:
-    """Of a status only the requests for volumes can be wrong in a way that matters."""
-    if request.old is not None and _volume_requests(obj) != _volume_requests(request.old):
-        old = codec.from_builtins(request.old, VirtualMachine)
-        new = VirtualMachine(
-            metadata=old.metadata, spec=old.spec, status=_decode(obj, VirtualMachine, refusals.VM).status
-        )
-        _refuse(update.vm_update(old, new), refusals.VM, request.name)
-    return AdmissionResult(obj)
-
-
 def _volume_requests(obj: Json) -> list[Json]:
     return (obj.get("status") or {}).get("volumeRequests") or []
-
-
-def _other(request: AdmissionRequest, obj: Json, rules: OtherKind) -> AdmissionResult:
-    """Kinds without defaults."""
-    if request.old is not None and (_leaving(request.old) or request.old.get("spec") == obj.get("spec")):
-        return AdmissionResult(obj)
-    kind = request.plural.removesuffix("s")
-    typed = _decode(obj, rules.type, kind)
-    before = codec.from_builtins(request.old, rules.type) if request.old is not None else None
-    changes = rules.update(before, typed) if before is not None and rules.update is not None else []
-    trusted = request.user.name in labels.COMPONENT_USERS
-    causes = [cause for cause in rules.validate(typed) if not (trusted and cause.reason == FORBIDDEN)]
-    _refuse([*changes, *causes], kind, request.name)
-    return AdmissionResult(obj, tuple(rules.warnings(typed)) if rules.warnings is not None else ())
 
 
 def _target_node(obj: Mapping[str, Any]) -> Any:

@@ -23,7 +23,7 @@ DISCONTINUED = {
     "passt": "Passt network binding has been discontinued since v1.3",
     "macvtap": "Macvtap network binding has been discontinued since v1.3",
 }
-_bindings_of, _discontinued_of = attrgetter(*BINDINGS), attrgetter(*DISCONTINUED)
+_bindings_of = attrgetter(*BINDINGS)
 STATES = frozenset(("absent", "up", "down"))
 RESERVED_MAC = "02:00:00:00:00:00"
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.ASCII)
@@ -106,10 +106,9 @@ def interface_names(scope: Scope) -> Iterator[Cause]:
 
 def bindings(scope: Scope) -> Iterator[Cause]:
     for path, interface in scope.interfaces:
-        if _discontinued_of(interface).count(None) != len(DISCONTINUED):
-            given = [name for name in DISCONTINUED if getattr(interface, name) is not None]
-            yield from (invalid(f"{path}.{name}", DISCONTINUED[name]) for name in given)
-        if _bindings_of(interface).count(None) != len(BINDINGS) - 1:
+        gone = [name for name in DISCONTINUED if getattr(interface, name) is not None]
+        yield from (invalid(f"{path}.{name}", DISCONTINUED[name]) for name in gone)
+        if len(BINDINGS) - _bindings_of(interface).count(None) + len(gone) != 1:
             name = shown(interface.name)
             yield invalid(path, f"logical {name} interface must have exactly one binding method or binding plugin")
         yield from _binding_of_network(scope, path, interface)
