@@ -66,11 +66,19 @@ async def store(client: KubeClient, cache: RevisionCache, body: Json) -> Control
     return _decoded(await client.create(CONTROLLER_REVISIONS, namespace, body), cache)
 
 
-async def prune(client: KubeClient, cache: RevisionCache, owner: Object, *, prefix: str, keep: Collection[str]) -> None:
-    """Delete the owner's revisions whose name begins with `prefix`, but for those in `keep`."""
+async def prune(
+    client: KubeClient,
+    cache: RevisionCache,
+    owner: Object,
+    *,
+    keep: Collection[str],
+    prefix: str = "",
+    label: str = "",
+) -> None:
+    """Delete the owner's revisions whose name begins with `prefix` and that have `label`, but for those in `keep`."""
     for each in cache.by_index(OWNER_INDEX, owner.metadata.uid):
-        name = each.metadata.name
-        if name.startswith(prefix) and name not in keep:
+        name, marks = each.metadata.name, each.metadata.labels
+        if name.startswith(prefix) and name not in keep and (not label or label in marks):
             await _delete(client, each)
 
 

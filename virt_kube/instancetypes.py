@@ -34,6 +34,7 @@ Matcher = InstancetypeMatcher | PreferenceMatcher
 KnownRevision = Callable[[str, str], bytes | None]
 
 UNEXPECTED_KIND = "got unexpected kind in {matcher}: {kind}"
+UNRESOLVED = "spec.{word} names none (inferFromVolume is resolved when the VM is created)"
 EMPTY_REVISION = "ControllerRevision {namespace}/{name} holds no {word}"
 
 
@@ -116,8 +117,10 @@ async def find(
 ) -> Found[Any] | None:
     """What the VM refers to; None when it refers to none."""
     matcher = reference.matcher_of(vm)
-    if matcher is None or not (matcher.name or matcher.revision_name):
+    if matcher is None:
         return None
+    if not (matcher.name or matcher.revision_name):
+        raise NotFindable(reference.word, UNRESOLVED.format(word=reference.word))
     namespace = vm.metadata.namespace
     revision = revision_of(vm, reference)
     try:

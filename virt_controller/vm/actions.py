@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from msgspec.structs import replace
+
 from virt_controller.caches import Caches
 from virt_controller.placer import Placer
 from virt_controller.revisions import prune, revision, store
@@ -18,6 +20,7 @@ from virt_controller.vm.effects import (
     Delete,
     Effect,
     EffectFailed,
+    Pin,
     Refresh,
     Release,
     RemoveFinalizer,
@@ -88,14 +91,15 @@ class Actions:
             case WriteStatus(status):
                 patch = diff_status(vm.metadata, to_builtins(vm.status), to_builtins(status))
                 await self._patch_vm(vm, patch, subresource="status")
-            case AddFinalizer():
-                await self._patch_vm(vm, set_finalizers(vm.metadata, [*vm.metadata.finalizers, labels.VM_FINALIZER]))
-            case RemoveFinalizer():
-                await self._patch_vm(vm, set_finalizers(vm.metadata, _without(vm.metadata.finalizers)))
+            case AddFinalizer() | RemoveFinalizer():
+                ours = [labels.VM_FINALIZER] if isinstance(effect, AddFinalizer) else []
+                await self._patch_vm(vm, set_finalizers(vm.metadata, [*_without(vm.metadata.finalizers), *ours]))
             case BackfillIdentity():
                 await self._patch_vm(vm, _identity_patch(vm, vmi))
             case TurnOn():
                 await self._patch_vm(vm, _turn_on_patch(vm))
+            case Pin():
+                await self._pin(vm)
             case CreateDataVolume(name):
                 await self._data_volumes.create(vm, name)
             case AdoptDataVolume(name):
@@ -120,6 +124,15 @@ class Actions:
         meta = vmi.metadata
         answer = await self._client.patch(VIRTUAL_MACHINE_INSTANCES, meta.namespace, meta.name, patch)
         self._caches.vmis.absorb(answer)
+
+    async def _pin(self, vm: VirtualMachine) -> None:
+        try:
+            status = await self._expander.pin(vm)
+        except ExpansionFailed as error:
+            raise EffectFailed(Failure(error.reason, CREATE_FAILED.format(error=error.message))) from error
+        patch = diff_status(vm.metadata, to_builtins(vm.status), to_builtins(status))
+        await self._patch_vm(vm, patch, subresource="status")
+        await self._expander.forget_others(replace(vm, status=status))
 
     async def _create(self, vm: VirtualMachine, *, paused: bool) -> None:
         namespace, name = key_of(vm)

@@ -20,6 +20,7 @@ from virt_controller.vm.effects import (
     Decision,
     Delete,
     Effect,
+    Pin,
     Refresh,
     Release,
     RemoveFinalizer,
@@ -28,6 +29,7 @@ from virt_controller.vm.effects import (
 )
 from virt_controller.vm.failures import rest, start_failure, until_forgiven
 from virt_controller.vm.observed import Observed
+from virt_controller.vm.pins import unpinned
 from virt_controller.vm.requests import Requests, settled_requests
 from virt_controller.vm.status import made_from, status_of
 from virt_controller.vm.strategy import BACKING_OFF, START, is_paused_start, is_stop_for, queued_start, strategy
@@ -50,6 +52,8 @@ def decide(observed: Observed, now: float) -> Decision:
     requests = settled_requests(observed)
     failure = start_failure(observed, now)
     step = _next_step(observed, requests, failure, now)
+    if unpinned(vm) and (observed.failure is None or isinstance(step.effect, Create)):
+        step = step._replace(effect=Pin())
     if step.effect is None:
         step = step._replace(effect=volumes.wanted(observed, starts=step.starts) or _refresh(observed, changed))
     if step.rerun:

@@ -26,6 +26,11 @@ class BackfillIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """Store what the VM refers to, its instancetype and preference, so that later edits of them don't change it."""
+
+
+@dataclass(frozen=True, slots=True)
 class CreateDataVolume:
     """Create the DataVolume of the VM's template of this name."""
 
@@ -89,6 +94,7 @@ Effect = (
     AddFinalizer
     | RemoveFinalizer
     | BackfillIdentity
+    | Pin
     | CreateDataVolume
     | AdoptDataVolume
     | Adopt

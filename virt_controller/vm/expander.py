@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from virt_controller.revisions import RevisionCache
+from virt_controller.revisions import RevisionCache, prune, revision, store
+from virt_controller.vm.pins import KIND_LABEL, copy_of, revisions_in_use, status_ref, unpinned, with_ref
 from virt_kube.api import KubeClient
-from virt_kube.instancetypes import REFERENCES, NotFindable, Reference, sizing_of
+from virt_kube.instancetypes import REFERENCES, NotFindable, Reference, find, sizing_of
 from virt_types import labels
 from virt_types.errors import VirtError
 from virt_types.expansion import conflicts, expand
-from virt_types.v1 import VirtualMachine
+from virt_types.v1 import VirtualMachine, VirtualMachineStatus
 
 # Spec 2.10; the conflict's text is KubeVirt's.
 FAILED = "Failed to apply {word}: {error}"
@@ -53,6 +54,31 @@ class Expander:
         for reference in REFERENCES:
             expanded.spec.template.metadata.annotations |= _annotation(vm, reference)
         return expanded
+
+    async def pin(self, vm: VirtualMachine) -> VirtualMachineStatus:
+        """Store copies of what the VM refers to; the status that names them. Raises ExpansionFailed and ApiError."""
+        status = vm.status
+        for reference in unpinned(vm):
+            try:
+                name = await self._stored(vm, reference)
+                status = with_ref(status, reference, status_ref(vm, reference, name))
+            except NotFindable as error:
+                raise ExpansionFailed(FAILED.format(word=error.word, error=error.message)) from error
+        return status
+
+    async def _stored(self, vm: VirtualMachine, reference: Reference) -> str:
+        """The name of the revision the reference is held to, "" for no reference."""
+        found = await find(self._client, vm, reference, known=self._known)
+        if found is None or found.revision:
+            return "" if found is None else found.revision
+        copy = copy_of(vm, found)
+        await store(self._client, self._revisions, revision(vm, copy.name, copy.data, 0, marks=copy.marks))
+        return copy.name
+
+    async def forget_others(self, vm: VirtualMachine) -> None:
+        """Delete the copies of what the VM referred to before."""
+        used = revisions_in_use(vm.status)
+        await prune(self._client, self._revisions, vm, label=KIND_LABEL, keep=used)
 
     def _known(self, namespace: str, name: str) -> bytes | None:
         stored = self._revisions.get(namespace, name)
