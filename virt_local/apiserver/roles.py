@@ -151,6 +151,7 @@ CLUSTER_ROLES: dict[str, Role] = {
         (
             Rule((*READ, "update", "patch"), ("kubevirt.io",), ("virtualmachineinstances",)),
             Rule(READ, ("kubevirt.io",), ("virtualmachineinstancemigrations", "kubevirts")),
+            Rule(("get",), ("kubevirt.io",), ("virtualmachines",)),  # is one gone whose state is kept?
             Rule((*READ, "create", "update", "patch"), ("",), ("nodes", "nodes/status")),
             Rule(READ, ("",), ("persistentvolumeclaims", "persistentvolumes")),
             Rule(READ, ("cdi.kubevirt.io",), ("datavolumes",)),
