@@ -30,7 +30,7 @@ OWNERS = {kind.kind: kind for kind in (VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANC
 VARIABLES = "nvram.fd"
 
 
-class Keeper(msgspec.Struct, frozen=True):
+class Holder(msgspec.Struct, frozen=True):
     """Whose state it is, and which domain it belongs to."""
 
     kind: str
@@ -41,7 +41,7 @@ class Keeper(msgspec.Struct, frozen=True):
     tpm: bool = False
 
 
-def keeper_of(vmi: VirtualMachineInstance) -> Keeper | None:
+def holder_of(vmi: VirtualMachineInstance) -> Holder | None:
     """None for a machine that keeps nothing."""
     domain, meta = vmi.spec.domain, vmi.metadata
     bootloader = domain.firmware.bootloader if domain.firmware else None
@@ -52,18 +52,18 @@ def keeper_of(vmi: VirtualMachineInstance) -> Keeper | None:
     if meta.controller is not None and meta.controller.kind == VIRTUAL_MACHINES.kind:
         kind, name, uid = meta.controller.kind, meta.controller.name, meta.controller.uid
     uuid = (domain.firmware.uuid if domain.firmware else None) or meta.uid
-    return Keeper(kind, meta.namespace, name, checked_uid(uid), uuid, tpm)
+    return Holder(kind, meta.namespace, name, checked_uid(uid), uuid, tpm)
 
 
 def prepare(layout: Layout, vmi: VirtualMachineInstance, owner: tuple[int, int] | None) -> Path | None:
     """The file for EFI variables that last, its directory made; None for a machine that keeps nothing."""
-    keeper = keeper_of(vmi)
-    if keeper is None:
+    holder = holder_of(vmi)
+    if holder is None:
         return None
-    place = layout.make_kept(keeper.uid, owner)
-    temporary = layout.kept / f".{keeper.uid}.new"
-    temporary.write_bytes(msgspec.json.encode(keeper))
-    temporary.rename(layout.kept / f"{keeper.uid}.json")
+    place = layout.make_kept(holder.uid, owner)
+    temporary = layout.kept / f".{holder.uid}.new"
+    temporary.write_bytes(msgspec.json.encode(holder))
+    temporary.rename(layout.kept / f"{holder.uid}.json")
     return place / VARIABLES
 
 
@@ -71,28 +71,28 @@ async def sweep(layout: Layout, client: KubeClient, libvirt: LibvirtHost) -> Non
     """Remove what machines kept that are no more; when in doubt, nothing."""
     for file in await asyncio.to_thread(lambda: list(layout.kept.glob("*.json"))):
         try:
-            keeper = msgspec.json.decode(await asyncio.to_thread(file.read_bytes), type=Keeper)
-            if await _exists(client, keeper):
+            holder = msgspec.json.decode(await asyncio.to_thread(file.read_bytes), type=Holder)
+            if await _exists(client, holder):
                 continue
-            if keeper.tpm:
-                await libvirt.forget_tpm(keeper.domain_uuid)
+            if holder.tpm:
+                await libvirt.forget_tpm(holder.domain_uuid)
         except (OSError, msgspec.MsgspecError, ApiError, HypervisorError) as error:
             log.warning("kept state not swept path=%s error=%s", file, error)
             continue
-        await asyncio.to_thread(_remove, layout, keeper, file)
-        log.info("kept state removed kind=%s namespace=%s name=%s", keeper.kind, keeper.namespace, keeper.name)
+        await asyncio.to_thread(_remove, layout, holder, file)
+        log.info("kept state removed kind=%s namespace=%s name=%s", holder.kind, holder.namespace, holder.name)
 
 
-async def _exists(client: KubeClient, keeper: Keeper) -> bool:
+async def _exists(client: KubeClient, holder: Holder) -> bool:
     try:
-        found = await client.get(OWNERS[keeper.kind], keeper.namespace, keeper.name)
+        found = await client.get(OWNERS[holder.kind], holder.namespace, holder.name)
     except NotFound:
         return False
     uid: str = msgspec.json.decode(found)["metadata"]["uid"]
-    return uid == keeper.uid
+    return uid == holder.uid
 
 
-def _remove(layout: Layout, keeper: Keeper, file: Path) -> None:
+def _remove(layout: Layout, holder: Holder, file: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(layout.kept / checked_uid(keeper.uid))
+        shutil.rmtree(layout.kept / checked_uid(holder.uid))
     file.unlink(missing_ok=True)
