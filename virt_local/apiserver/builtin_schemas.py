@@ -1,7 +1,7 @@
 """OpenAPI schemas of the built-in kinds, from `builtin_types.txt`, a line for each field.
 
-The registry's versions of built-in kinds call `schema`; the OpenAPI documents ask for `definitions`. Nothing is kept:
-the table is read when a kind is first written or its document asked for.
+The registry's versions of built-in kinds call `schema`; the OpenAPI documents ask for `definitions`; `typed` and
+`protobuf` read the same table. Nothing is kept: the table is read when a kind is first used or its document asked for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _SCALARS: dict[str, Json] = {
     "number": {"type": "number"},
     "boolean": {"type": "boolean"},
     "time": {"type": "string", "format": "date-time"},
+    "microtime": {"type": "string", "format": "date-time"},
     "bytes": {"type": "string"},  # base64, checked by the kind's own rules
     "quantity": _QUANTITY,
     "intstr": _QUANTITY,
@@ -28,9 +29,14 @@ _SCALARS: dict[str, Json] = {
 
 
 class Field(NamedTuple):
+    """`number` is the path of protobuf field numbers, empty when there is none."""
+
     type: str
     marks: tuple[str, ...] = ()
     description: str = ""
+    number: tuple[int, ...] = ()
+    pointer: bool = False
+    always: bool = False
 
 
 class Type(NamedTuple):
@@ -53,8 +59,14 @@ def types() -> dict[str, Type]:
         if not text.startswith(" "):
             current = found[words[0]] = Type({}, "atomic" in words, description)
         else:
-            current.fields[words[0]] = Field(words[1], tuple(words[2:]), description)
+            current.fields[words[0]] = _field(words[1], words[2:], description)
     return found
+
+
+def _field(type_: str, marks: list[str], description: str) -> Field:
+    number = next((tuple(map(int, mark[1:].split("."))) for mark in marks if mark[0] == "@"), ())
+    rest = tuple(mark for mark in marks if mark[0] not in "@?!")
+    return Field(type_, rest, description, number, "?" in marks, "!" in marks)
 
 
 def schema(name: str) -> Json:

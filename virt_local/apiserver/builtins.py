@@ -20,7 +20,7 @@ EVENT_FIELDS = (
     "involvedObject.fieldPath",
     "reason",
     "reportingComponent",
-    "source",
+    "source=source.component",
     "type",
 )
 
@@ -135,6 +135,8 @@ BUILTINS = {(resource.group, resource.plural): _with_schema(resource) for resour
 CRD = BUILTINS["apiextensions.k8s.io", "customresourcedefinitions"]
 NAMESPACE = BUILTINS["", "namespaces"]
 SERVICE = BUILTINS["", "services"]
+CLAIM = BUILTINS["", "persistentvolumeclaims"]
+STORAGE_CLASS = BUILTINS["storage.k8s.io", "storageclasses"]
 CLUSTER_ROLE = BUILTINS["rbac.authorization.k8s.io", "clusterroles"]
 CLUSTER_ROLE_BINDING = BUILTINS["rbac.authorization.k8s.io", "clusterrolebindings"]
 

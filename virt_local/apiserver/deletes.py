@@ -124,7 +124,7 @@ class Deleter:
             return self._object(call, stored.value)
         if not call.dry_run:
             last = represent.decode(record.value)
-            await put_object(self._store, call.key, record.rev, last, call, delete=True)
+            record = await put_object(self._store, call.key, record.rev, last, call, delete=True)
         if call.resource.builtin and call.resource.kind in _ANSWERS_OBJECT:
             return self._object(call, record.value)
         status = success(call.resource.group, call.resource.plural, call.name, meta["uid"])

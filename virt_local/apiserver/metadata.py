@@ -17,7 +17,6 @@ from virt_kube.api import ApiError, Json
 from virt_local.apiserver.registry import ResourceType
 from virt_local.apiserver.status import (
     FORBIDDEN,
-    INVALID,
     TOO_LONG,
     bad_request,
     invalid_value,
@@ -67,6 +66,8 @@ STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _NAMES_1035 = frozenset({"services"})
 _LABEL_NAMES = frozenset({"namespaces"})
 RBAC_GROUP = "rbac.authorization.k8s.io"
+UPDATE_LAYERS = 2  # checks of what an update may change
+_MAP_LAYERS = {True: 4, False: 3}  # checks of labels, annotations and owners in an update; by whether it is built in
 _STRINGS = ("name", "generateName", "namespace", "uid", "resourceVersion")
 
 
@@ -136,7 +137,7 @@ def begin(meta: Json, namespace: str, *, generation: bool) -> None:
     """Metadata of a new object, in place."""
     if meta.get("resourceVersion"):
         raise server_error("resourceVersion should not be set on objects to be created")
-    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "generation"):
+    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"):
         meta.pop(key, None)
     if namespace:
         meta["namespace"] = namespace
@@ -178,6 +179,7 @@ def carry_over(meta: Json, old: Json) -> None:
 
 
 def update_causes(meta: Json, old: Json) -> list[Cause]:
+    """What an update may not change; named as often as a real server does, whose layers each look."""
     causes = [
         invalid_value(f"metadata.{key}", meta.get(key), "field is immutable")
         for key in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
@@ -190,21 +192,28 @@ def update_causes(meta: Json, old: Json) -> list[Cause]:
             text = "no new finalizers can be added if the object is being deleted, found new finalizers "
             text += f"[]string{{{listed}}}"
             causes.append(Cause(FORBIDDEN, f"Forbidden: {text}", "metadata.finalizers"))
-    return causes
+    return causes * UPDATE_LAYERS
 
 
-def causes(meta: Json, resource: ResourceType) -> list[Cause]:
-    """Everything wrong with names, labels, annotations, finalizers and owners."""
-    found = [*_name_causes(meta, resource), *_label_causes(meta.get("labels") or {})]
+def causes(meta: Json, resource: ResourceType, *, updating: bool = False) -> list[Cause]:
+    """Everything wrong with names, labels, annotations, finalizers and owners.
+
+    A real server's layers each look at them on an update, and each says so: the causes come as often.
+    """
+    wide, narrow = (_MAP_LAYERS[resource.builtin], UPDATE_LAYERS) if updating else (1, 1)
+    finalizers = _finalizer_causes(meta.get("finalizers") or [], strict=resource.builtin)
+    return [*_name_causes(meta, resource), *_map_causes(meta) * wide, *finalizers * narrow]
+
+
+def _map_causes(meta: Json) -> list[Cause]:
+    found = _label_causes(meta.get("labels") or {})
     annotations = meta.get("annotations") or {}
     for key in annotations:
         found += [invalid_value("metadata.annotations", key, why) for why in qualified_name_problems(key.lower())]
     if sum(len(key) + len(value) for key, value in annotations.items()) > MAX_ANNOTATIONS:
         text = f"Too long: may not be more than {MAX_ANNOTATIONS} bytes"
         found.append(Cause(TOO_LONG, text, "metadata.annotations"))
-    found += _owner_causes(meta.get("ownerReferences") or [])
-    found += _finalizer_causes(meta.get("finalizers") or [], strict=resource.builtin)
-    return found
+    return found + _owner_causes(meta.get("ownerReferences") or [])
 
 
 def unqualified_finalizers(meta: Json) -> list[str]:
@@ -228,6 +237,10 @@ def name_problems(name: str, resource: ResourceType) -> list[str]:
         return problems if re.fullmatch(pattern, name) else [*problems, text]
     if resource.group == RBAC_GROUP:
         return _segment_problems(name)
+    return subdomain_problems(name)
+
+
+def subdomain_problems(name: str) -> list[str]:
     problems = [] if len(name) <= MAX_NAME else [f"must be no more than {MAX_NAME} bytes"]
     return problems if re.fullmatch(_SUBDOMAIN, name) else [*problems, SUBDOMAIN_TEXT]
 
@@ -243,11 +256,14 @@ def _label_causes(labels: Mapping[str, str]) -> list[Cause]:
     found: list[Cause] = []
     for key, value in labels.items():
         found += [invalid_value("metadata.labels", key, why) for why in qualified_name_problems(key)]
-        if len(value) > 63:
-            found.append(invalid_value("metadata.labels", value, "must be no more than 63 bytes"))
-        elif not re.fullmatch(_LABEL_VALUE, value):
-            found.append(invalid_value("metadata.labels", value, LABEL_VALUE_TEXT))
+        found += [invalid_value("metadata.labels", value, why) for why in label_value_problems(value)]
     return found
+
+
+def label_value_problems(value: str) -> list[str]:
+    if len(value) > 63:
+        return ["must be no more than 63 bytes"]
+    return [] if re.fullmatch(_LABEL_VALUE, value) else [LABEL_VALUE_TEXT]
 
 
 def qualified_name_problems(key: str) -> list[str]:
@@ -297,8 +313,8 @@ def _finalizer_causes(finalizers: list[str], *, strict: bool) -> list[Cause]:
     for index, name in enumerate(finalizers):
         found += [invalid_value("metadata.finalizers", name, why) for why in qualified_name_problems(name)]
         if strict and "/" not in name and name not in STANDARD_FINALIZERS:
-            text = f'Invalid value: "{name}": name is neither a standard finalizer name nor is it fully qualified'
-            found.append(Cause(INVALID, text, f"metadata.finalizers[{index}]"))
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            found.append(invalid_value(f"metadata.finalizers[{index}]", name, text))
     return found
 
 

@@ -7,6 +7,7 @@ missing map key adds it, and a pointer may lack its leading slash.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from virt_kube.api import Json
@@ -184,6 +185,8 @@ def _merge_field(target: Json, key: str, value: Any, path: str) -> None:
     current = target.get(key)
     if value is None:
         target.pop(key, None)
+    elif isinstance(value, dict) and key not in target and value.get("$patch") in ("replace", "delete"):
+        return  # there is nothing to replace; a real server drops it too
     elif isinstance(value, dict):
         target[key] = _merge_map(current if isinstance(current, dict) else {}, value, path)
     elif isinstance(value, list) and (by := merge_key(path)):
@@ -197,9 +200,12 @@ def _merge_field(target: Json, key: str, value: Any, path: str) -> None:
 def _merge_list(target: list[Any], patch: list[Any], by: str, path: str) -> list[Any]:
     if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
         return [copy.deepcopy(item) for item in patch if item.get("$patch") != "replace"]
+    before = [old.get(by) for old in target]
     for item in patch:
         if not isinstance(item, dict) or by not in item:
-            raise server_error(f"map: {item} does not contain declared merge key: {by}")
+            raise server_error(f"map: {_go_map(item)} does not contain declared merge key: {by}")
+        if item.get("$patch") not in (None, "delete", "merge", "replace"):
+            raise server_error(f"unknown patch type: {item['$patch']} in map: {_go_map(item)}")
         found = next((i for i, old in enumerate(target) if old.get(by) == item[by]), None)
         if item.get("$patch") == "delete":
             target = [old for old in target if old.get(by) != item[by]]
@@ -207,7 +213,33 @@ def _merge_list(target: list[Any], patch: list[Any], by: str, path: str) -> list
             target.append(_merge_map({}, item, path + ".*"))
         else:
             target[found] = _merge_map(target[found], item, path + ".*")
-    return target
+    return _in_order(target, [item[by] for item in patch], before, lambda item: item.get(by))
+
+
+def _go_map(value: Any) -> str:
+    """A decoded JSON value as Go prints it."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_go_map(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_go_map, value)) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _in_order(items: list[Any], patch: list[Any], before: list[Any], identity: Callable[[Any], Any]) -> list[Any]:
+    """Elements the patch names in its order, the others in theirs; among each other as they stood before.
+
+    What was not there before comes ahead of what the patch does not name.
+    """
+    named = sorted((item for item in items if identity(item) in patch), key=lambda item: patch.index(identity(item)))
+    others = [item for item in items if identity(item) not in patch]
+    found: list[Any] = []
+    while named and others:
+        first = identity(named[0])
+        ahead = first not in before or before.index(first) < before.index(identity(others[0]))
+        found.append(named.pop(0) if ahead else others.pop(0))
+    return found + named + others
 
 
 def _order(target: Json, field: str, order: list[Any], path: str) -> None:
@@ -219,8 +251,5 @@ def _order(target: Json, field: str, order: list[Any], path: str) -> None:
     def identity(item: Any) -> Any:
         return item.get(by) if by and isinstance(item, dict) else item
 
-    wanted = [identity(item) for item in order]
-    position = {id(item): wanted.index(identity(item)) for item in items if identity(item) in wanted}
-    ordered = iter(sorted((item for item in items if id(item) in position), key=lambda item: position[id(item)]))
-    # Elements the patch does not know keep their place.
-    target[field] = [next(ordered) if id(item) in position else item for item in items]
+    before = [identity(item) for item in items]
+    target[field] = _in_order(items, [identity(item) for item in order], before, identity)

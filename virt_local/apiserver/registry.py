@@ -82,6 +82,7 @@ class ResourceType:
     view_of: str = ""
     crd: str = ""  # name of the CustomResourceDefinition it comes from
     digest: str = ""  # of that definition's bytes
+    terminating: bool = False  # the definition is being deleted
 
     @property
     def stored_as(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from virt_kube.api import Json
+from virt_local.apiserver import typed
 from virt_local.apiserver.registry import ResourceType, Version
 
 # core/v1 Event field -> events.k8s.io/v1 field.
@@ -44,7 +45,11 @@ _partial = msgspec.json.Decoder(_Partial)
 
 def encode(obj: Json, resource: ResourceType) -> bytes:
     """The bytes to store."""
-    return _encode(obj, resource.api_version(resource.storage), resource.kind)
+    return _encode(obj, _stored_version(resource), resource.kind)
+
+
+def _stored_version(resource: ResourceType) -> str:
+    return "v1" if resource.view_of else resource.api_version(resource.storage)
 
 
 def _encode(obj: Json, api_version: str, kind: str) -> bytes:
@@ -88,15 +93,25 @@ def list_item(value: bytes, resource: ResourceType, version: Version) -> bytes:
 def to_storage(obj: Json, resource: ResourceType) -> Json:
     """A decoded object of any version, renamed to the stored one."""
     if resource.view_of:
-        obj = _event(obj, _EVENT_NAMES_BACK)
-    obj["apiVersion"] = "v1" if resource.view_of else resource.api_version(resource.storage)
+        obj = core_event(obj)
+        typed.normal("Event", obj)
+    obj["apiVersion"] = _stored_version(resource)
     obj["kind"] = resource.kind
     return obj
 
 
 def from_storage(obj: Json, resource: ResourceType) -> Json:
     """A decoded stored object in the fields of the resource that views it."""
-    return _event(obj, _EVENT_NAMES) if resource.view_of else obj
+    if not resource.view_of:
+        return obj
+    found = _event(obj, _EVENT_NAMES)
+    typed.normal("events.Event", found)
+    return found
+
+
+def core_event(obj: Json) -> Json:
+    """An event of events.k8s.io in the fields of the core group."""
+    return _event(obj, _EVENT_NAMES_BACK)
 
 
 def _event(obj: Json, names: dict[str, str]) -> Json:

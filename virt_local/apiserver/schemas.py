@@ -6,12 +6,16 @@ Walkers are compiled when a kind is first written and kept until its definition 
 from __future__ import annotations
 
 import copy
+import re
 
 from virt_kube.api import ApiError, Json
+from virt_local.apiserver import typed
+from virt_local.apiserver.builtins import type_name
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.fieldsets import META_SCHEMA
+from virt_local.apiserver.incoming import unreadable_patch
 from virt_local.apiserver.registry import ResourceType, Version
-from virt_local.apiserver.status import bad_request, invalid
+from virt_local.apiserver.status import bad_request
 from virt_types.errors import Cause
 from virt_types.structural import Walker, compile_schema
 
@@ -39,8 +43,10 @@ class Schemas:
         if walker is not None:
             result = walker(obj, defaults=True, prune=True)
             found, unknown = list(result.causes), list(result.unknown)
-        if found and call.resource.builtin:
-            raise _unreadable(call, found[0], patched=patched)
+        if call.resource.builtin:
+            if found:
+                raise _unreadable(call, obj, _go_error(call.resource.kind, found[0]), patched=patched)
+            _normalise(call, obj, patched=patched)
         problems = [f'duplicate field "{path}"' for path in duplicates]
         problems += [f'unknown field "{path}"' for path in unknown]
         if problems and call.field_validation == "Strict":
@@ -95,8 +101,29 @@ def _slim(schema: Json) -> Json:
     return found or _LEAF
 
 
-def _unreadable(call: Call, cause: Cause, *, patched: bool) -> ApiError:
+def _normalise(call: Call, obj: Json, *, patched: bool) -> None:
+    if call.resource.kind != "CustomResourceDefinition":
+        try:
+            typed.normal(type_name(call.resource), obj)
+        except typed.Unreadable as error:
+            raise _unreadable(call, obj, error.message, patched=patched) from None
+
+
+_TYPE_CAUSE = re.compile(r'Invalid value: "(\w+)".* must be of type ([\w,-]+)')
+_GO_WORDS = {"integer": "number", "boolean": "bool"}
+
+
+def _go_error(kind: str, cause: Cause) -> str:
+    """The violation of a type as Go's decoder words it."""
+    if (match := _TYPE_CAUSE.match(cause.message)) is None:
+        return f"{cause.field}: {cause.message}"
+    field = re.sub(r"\[\d+\]", "", cause.field)
+    word = _GO_WORDS.get(match[1], match[1])
+    return f"json: cannot unmarshal {word} into Go struct field {kind}.{field} of type {match[2]}"
+
+
+def _unreadable(call: Call, obj: Json, why: str, *, patched: bool) -> ApiError:
     kind, version = call.resource.kind, call.version.name
     if patched:
-        return invalid("", "", "", [Cause(cause.reason, cause.message, "patch")])
-    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {cause.field}: {cause.message}')
+        return unreadable_patch(obj, why)
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')

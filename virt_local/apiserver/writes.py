@@ -14,9 +14,11 @@ from typing import Any
 from virt_kube.admission import Admission, AdmissionRequest, Operation
 from virt_kube.api import ApiError, Json, PatchKind
 from virt_local.apiserver import apply, metadata, ownership, patches, represent, rules
-from virt_local.apiserver.builtins import NAMESPACE, SERVICE
+from virt_local.apiserver.builtins import SERVICE
 from virt_local.apiserver.call import Answer, Call
 from virt_local.apiserver.grants import Guard
+from virt_local.apiserver.incoming import identified, require_revision, require_url
+from virt_local.apiserver.plugins import require_resizable, require_room
 from virt_local.apiserver.reads import parse_version
 from virt_local.apiserver.schemas import Schemas
 from virt_local.apiserver.services import ServiceAllocator
@@ -26,10 +28,8 @@ from virt_local.apiserver.status import (
     bad_request,
     conflict,
     failure,
-    forbidden,
     invalid,
     invalid_value,
-    not_found,
     server_error,
 )
 from virt_local.errors import WriteFailed, WrongRevision
@@ -37,8 +37,6 @@ from virt_local.store import Key, Record, Store
 from virt_types.errors import Cause
 
 RETRIES = 10  # races lost before a writer without a resourceVersion is told so
-_UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
-_LEGACY_GROUP = "kubevirt.io"
 
 Change = Callable[[Json], Json]
 
@@ -59,11 +57,11 @@ class Writer:
         self._admission = admission
 
     async def create(self, call: Call, obj: Json, duplicates: Sequence[str] = ()) -> Answer:
-        obj = _incoming(call, obj, patched=False)
+        obj = identified(call, obj, patched=False)
         meta = metadata.require_shape(obj, call.resource, call.version.name)
         if call.resource.namespaced and meta.get("namespace") not in (None, "", call.namespace):
             raise metadata.wrong_namespace()
-        self._require_namespace(call, meta.get("name", ""))
+        require_room(self._store, call, meta.get("name", ""))
         causes = self._schemas.apply(call, obj, list(duplicates))
         meta = obj["metadata"]
         metadata.begin(meta, call.namespace, generation=call.resource.counts_generation)
@@ -75,11 +73,11 @@ class Writer:
             self._schemas.recheck(call.resource, call.version, obj)
         self._require_valid(call, obj, None, causes)
         obj = await self._admit("CREATE", call, obj, None)
+        ownership.created(call, obj, self._schemas.fields)  # what is allocated belongs to nobody
         with self._allocated(call, obj, None):
             return await self._insert(call, obj)
 
     async def _insert(self, call: Call, obj: Json) -> Answer:
-        ownership.created(call, obj, self._schemas.fields)
         existing = self._store.get(call.key)
         if existing is not None:
             deleting = represent.meta(existing.value).deletion_timestamp is not None
@@ -98,11 +96,11 @@ class Writer:
             if call.resource.creates_on_update and not call.subresource:
                 return await self.create(call, obj, duplicates)
             raise call.not_found()
-        obj = _incoming(call, obj, patched=False)
+        obj = identified(call, obj, patched=False)
         meta = metadata.require_shape(obj, call.resource, call.version.name)
-        self._require_url(call, meta)
+        require_url(call, meta)
         causes = self._schemas.apply(call, obj, list(duplicates))
-        self._require_revision(call, obj["metadata"])
+        require_revision(call, obj["metadata"])
         uid = obj["metadata"].get("uid")
 
         def replacement(old: Json) -> Json:
@@ -125,11 +123,11 @@ class Writer:
             new = _apply_patch(kind, seen, patch)
             if not isinstance(new, dict):
                 raise bad_request("a patch must leave an object")
-            new = _incoming(call, new, patched=True)
+            new = identified(call, new, patched=True)
             meta = metadata.require_shape(new, call.resource, call.version.name)
-            self._require_url(call, meta)
+            require_url(call, meta)
             if not call.resource.builtin:
-                self._require_revision(call, meta)
+                require_revision(call, meta)
             return new
 
         return await self.change(call, patched, walk=True)
@@ -156,7 +154,7 @@ class Writer:
         if call.subresource:
             raise call.not_found()
         if uid := applied["metadata"].get("uid"):
-            causes = [invalid_value("metadata.uid", uid, "field is immutable")]
+            causes = [invalid_value("metadata.uid", uid, "field is immutable")] * metadata.UPDATE_LAYERS
             raise invalid(call.resource.group, call.resource.kind, call.name, causes)
         obj = copy.deepcopy(applied)
         obj["metadata"].pop("resourceVersion", None)
@@ -201,12 +199,12 @@ class Writer:
         causes += metadata.update_causes(meta, old_meta)
         self._require_valid(call, new, old, causes)
         new = await self._admit("UPDATE", call, new, old)
+        new["metadata"]["resourceVersion"] = str(record.rev)
+        if call.resource.counts_generation and _counts(call, new, old):
+            new["metadata"]["generation"] = old_meta.get("generation", 0) + 1
+        _drop_empty(new["metadata"])
+        ownership.updated(call, new, old, self._schemas.fields)
         with self._allocated(call, new, old):
-            new["metadata"]["resourceVersion"] = str(record.rev)
-            if call.resource.counts_generation and _counts(call, new, old):
-                new["metadata"]["generation"] = old_meta.get("generation", 0) + 1
-            _drop_empty(new["metadata"])
-            ownership.updated(call, new, old, self._schemas.fields)
             unchanged = new == old and patches.same_json(new, old)
             if unchanged and not touched:
                 return self._answer(call, 200, record.value)
@@ -225,51 +223,14 @@ class Writer:
     def _answer(self, call: Call, code: int, value: bytes) -> Answer:
         return Answer(code, represent.served(value, call.resource, call.version))
 
-    def _require_namespace(self, call: Call, name: str) -> None:
-        if not call.resource.namespaced:
-            return
-        record = self._store.get(Key(NAMESPACE.stored_as, "", call.namespace))
-        if record is None:
-            raise not_found("", "namespaces", call.namespace)
-        if represent.meta(record.value).deletion_timestamp:
-            why = f"unable to create new content in namespace {call.namespace} because it is being terminated"
-            error = forbidden(call.resource.group, call.resource.plural, name, why)
-            cause = {
-                "reason": "NamespaceTerminating",
-                "message": f"namespace {call.namespace} is being terminated",
-                "field": "metadata.namespace",
-            }
-            error.status["details"]["causes"] = [cause]
-            raise error
-
-    def _require_url(self, call: Call, meta: Json) -> None:
-        """The body is the object of the path; what it omits is taken from there."""
-        name = meta.setdefault("name", "")
-        if not name and call.resource.builtin and call.resource.kind != "Scale":
-            raise bad_request(
-                f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
-            )
-        if name != call.name:
-            raise metadata.wrong_name(name, call.name)
-        if meta.get("namespace") not in (None, "", call.namespace):
-            raise metadata.wrong_namespace()
-
-    def _require_revision(self, call: Call, meta: Json) -> None:
-        version = meta.get("resourceVersion") or ""
-        if version and parse_version(version) is None:
-            raise server_error(f'strconv.ParseUint: parsing "{version}": invalid syntax')
-        strict = not call.resource.builtin or (call.resource.group, call.resource.plural) in _UNCONDITIONAL_FORBIDDEN
-        if strict and version in ("", "0"):
-            cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
-            raise invalid(call.resource.group, call.resource.plural, call.name, [cause])
-
     def _require_valid(self, call: Call, obj: Json, old: Json | None, causes: list[Cause]) -> None:
         meta = obj["metadata"]
-        found = [*metadata.causes(meta, call.resource), *causes]
+        found = [*metadata.causes(meta, call.resource, updating=old is not None), *causes]
         if call.resource.builtin:
             found += rules.causes(call.resource, obj, old)
         if found:
-            raise invalid(call.resource.group, call.resource.kind, meta.get("name", ""), found)
+            group = "" if call.resource.view_of else call.resource.group
+            raise invalid(group, call.resource.kind, meta.get("name", ""), found)
         if not call.resource.builtin:
             call.warnings += [
                 f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name including a path (/) to '
@@ -281,6 +242,8 @@ class Writer:
     async def _admit(self, operation: Operation, call: Call, obj: Json, old: Json | None) -> Json:
         to_storage = represent.to_storage(obj, call.resource)
         self._guard.check(call, to_storage, old)
+        if old is not None:
+            require_resizable(self._store, call, to_storage, old)
         if self._admission is None:
             return to_storage
         before = copy.deepcopy(to_storage)
@@ -294,7 +257,7 @@ class Writer:
 
     def _allocated(self, call: Call, obj: Json, old: Json | None) -> contextlib.AbstractContextManager[None]:
         if call.resource.stored_as == SERVICE.stored_as and not call.subresource:
-            return self._services.allocate(obj, old)
+            return self._services.allocate(obj, old, dry_run=call.dry_run)
         return contextlib.nullcontext()
 
 
@@ -336,56 +299,6 @@ def finished(obj: Json) -> bool:
     if not meta.get("deletionTimestamp") or meta.get("finalizers"):
         return False
     return obj.get("kind") != "Namespace" or not (obj.get("spec") or {}).get("finalizers")
-
-
-def _incoming(call: Call, obj: Json, *, patched: bool) -> Json:
-    """The body with today's spellings, proved to be of the kind and version of the path."""
-    resource = call.resource
-    if resource.group == _LEGACY_GROUP and not call.version.storage and obj.get("apiVersion") == call.api_version:
-        from virt_types.legacy import convert
-
-        obj, notes = convert(obj)
-        call.warnings += notes
-        obj["apiVersion"] = call.api_version
-    kind, api_version = obj.get("kind") or "", obj.get("apiVersion") or ""
-    if resource.builtin:
-        _require_builtin(call, kind, api_version, patched=patched)
-    elif patched and api_version != call.api_version:
-        text = f"must be {call.api_version}"
-        raise invalid(resource.group, kind, call.name, [invalid_value("apiVersion", api_version, text)])
-    elif not kind:
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing"
-        )
-    elif api_version != call.api_version:
-        raise bad_request(
-            f"the API version in the data ({api_version}) does not match the expected API version ({call.api_version})"
-        )
-    if kind and kind != resource.kind:
-        name = str((obj.get("metadata") or {}).get("name", ""))
-        raise invalid(resource.group, kind, name, [invalid_value("kind", kind, f"must be {resource.kind}")])
-    obj["apiVersion"], obj["kind"] = call.api_version, resource.kind
-    return obj
-
-
-def _require_builtin(call: Call, kind: str, api_version: str, *, patched: bool) -> None:
-    """Typed kinds may leave both out; what they state must be right."""
-    wanted = call.resource.kind
-    if kind in ("", wanted) and api_version in ("", call.api_version):
-        return
-    if api_version not in ("", call.api_version):
-        why = f'no kind "{kind}" is registered for version "{api_version}"'
-        if not patched:
-            wrong = f"the API version in the data ({api_version}) does not match"
-            why = f"{wrong} the expected API version ({call.api_version})"
-    else:
-        core = call.api_version
-        why = f"converting ({core}.{kind}) to (core.{wanted}): unknown conversion"
-    if patched:
-        raise invalid("", "", "", [invalid_value("patch", f"{api_version} {kind}", why)])
-    if "converting" in why:
-        why = f'{kind} in version "{call.version.name}" cannot be handled as a {wanted}: {why}'
-    raise bad_request(why)
 
 
 def _apply_patch(kind: PatchKind, obj: Json, patch: Any) -> Any:

@@ -1,0 +1,97 @@
+"""What a body must be before anything is done with it: of the kind, version, name and revision of its path.
+
+The writer calls `identified` on every decoded body and on the result of every patch.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from virt_kube.api import ApiError, Json
+from virt_local.apiserver import metadata
+from virt_local.apiserver.call import Call
+from virt_local.apiserver.reads import parse_version
+from virt_local.apiserver.status import bad_request, invalid, invalid_value, server_error
+
+_UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
+_LEGACY_GROUP = "kubevirt.io"
+
+
+def identified(call: Call, obj: Json, *, patched: bool) -> Json:
+    """The body with today's spellings, proved to be of the kind and version of the path."""
+    resource = call.resource
+    if resource.group == _LEGACY_GROUP and not call.version.storage and obj.get("apiVersion") == call.api_version:
+        from virt_types.legacy import convert
+
+        obj, notes = convert(obj)
+        call.warnings += notes
+        obj["apiVersion"] = call.api_version
+    kind, api_version = obj.get("kind") or "", obj.get("apiVersion") or ""
+    if resource.builtin:
+        _require_builtin(call, obj, kind, api_version, patched=patched)
+    elif patched and api_version != call.api_version:
+        text = f"must be {call.api_version}"
+        raise invalid(resource.group, kind, call.name, [invalid_value("apiVersion", api_version, text)])
+    elif not kind:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing"
+        )
+    elif api_version != call.api_version:
+        raise bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version ({call.api_version})"
+        )
+    if kind and kind != resource.kind:
+        name = str((obj.get("metadata") or {}).get("name", ""))
+        raise invalid(resource.group, kind, name, [invalid_value("kind", kind, f"must be {resource.kind}")])
+    obj["apiVersion"], obj["kind"] = call.api_version, resource.kind
+    return obj
+
+
+def _require_builtin(call: Call, obj: Json, kind: str, api_version: str, *, patched: bool) -> None:
+    """Typed kinds may leave both out; what they state must be right."""
+    wanted = call.resource.kind
+    if kind in ("", wanted) and api_version in ("", call.api_version):
+        return
+    if api_version not in ("", call.api_version):
+        why = f'no kind "{kind}" is registered for version "{api_version}"'
+        if not patched:
+            wrong = f"the API version in the data ({api_version}) does not match"
+            why = f"{wrong} the expected API version ({call.api_version})"
+    else:
+        core = call.api_version
+        why = f"converting ({core}.{kind}) to (core.{wanted}): unknown conversion"
+    if patched:
+        raise unreadable_patch(obj, why)
+    if "converting" in why:
+        why = f'{kind} in version "{call.version.name}" cannot be handled as a {wanted}: {why}'
+    raise bad_request(why)
+
+
+def unreadable_patch(obj: Json, why: str) -> ApiError:
+    """422 for an object that a patch made unreadable: it is quoted whole."""
+    shown = {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
+    text = msgspec.json.encode({key: shown[key] for key in sorted(shown)}).decode()
+    return invalid("", "", "", [invalid_value("patch", text, why)])
+
+
+def require_url(call: Call, meta: Json) -> None:
+    """The body is the object of the path; what it omits is taken from there."""
+    name = meta.setdefault("name", "")
+    if not name and call.resource.builtin and call.resource.kind != "Scale":
+        raise bad_request(
+            f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
+        )
+    if name != call.name:
+        raise metadata.wrong_name(name, call.name)
+    if meta.get("namespace") not in (None, "", call.namespace):
+        raise metadata.wrong_namespace()
+
+
+def require_revision(call: Call, meta: Json) -> None:
+    version = meta.get("resourceVersion") or ""
+    if version and parse_version(version) is None:
+        raise server_error(f'strconv.ParseUint: parsing "{version}": invalid syntax')
+    strict = not call.resource.builtin or (call.resource.group, call.resource.plural) in _UNCONDITIONAL_FORBIDDEN
+    if strict and version in ("", "0"):
+        cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+        raise invalid(call.resource.group, call.resource.plural, call.name, [cause])
