@@ -129,7 +129,7 @@ class Actions:
         try:
             status = await self._expander.pin(vm)
         except ExpansionFailed as error:
-            raise EffectFailed(Failure(error.reason, CREATE_FAILED.format(error=error.message))) from error
+            raise EffectFailed(Failure(error.reason, error.message)) from error
         patch = diff_status(vm.metadata, to_builtins(vm.status), to_builtins(status))
         await self._patch_vm(vm, patch, subresource="status")
         await self._expander.forget_others(replace(vm, status=status))
@@ -148,7 +148,7 @@ class Actions:
             self._caches.vmis.absorb(await self._client.get(VIRTUAL_MACHINE_INSTANCES, namespace, name))
             return
         except ExpansionFailed as error:
-            raise EffectFailed(Failure(error.reason, CREATE_FAILED.format(error=error.message))) from error
+            raise EffectFailed(Failure(error.reason, error.message)) from error
         except Unreachable:
             raise  # says nothing about the VM; the runner tries again
         except ApiError as error:

@@ -13,9 +13,12 @@ from virt_types.errors import VirtError
 from virt_types.expansion import conflicts, expand
 from virt_types.v1 import VirtualMachine, VirtualMachineStatus
 
-# Spec 2.10; the conflict's text is KubeVirt's.
-FAILED = "Failed to apply {word}: {error}"
-CONFLICT = "VMI conflicts with instancetype spec in fields: [{fields}]"
+# Reasons and texts are KubeVirt's (spec 2.10, and the recorded life of a VM whose instancetype is missing).
+NOT_FOUND = {"instancetype": "FailedFindInstancetype", "preference": "FailedFindPreference"}
+CONFLICT = (
+    "Error creating virtual machine instance: Failed to apply instancetype: "
+    "VMI conflicts with instancetype spec in fields: [{fields}]"
+)
 # Kind of a VM's reference -> the annotation of its instances that names it.
 ANNOTATIONS = {
     "VirtualMachineInstancetype": labels.INSTANCETYPE_NAME,
@@ -45,11 +48,11 @@ class Expander:
         try:
             sizing = await sizing_of(self._client, vm, known=self._known)
         except NotFindable as error:
-            raise ExpansionFailed(FAILED.format(word=error.word, error=error.message)) from error
+            raise _missing(error) from error
         found = conflicts(vm, *sizing)
         if found:
             fields = ", ".join(cause.field for cause in found)
-            raise ExpansionFailed(FAILED.format(word="instancetype", error=CONFLICT.format(fields=fields)))
+            raise ExpansionFailed(CONFLICT.format(fields=fields))
         expanded = expand(vm, *sizing)
         for reference in REFERENCES:
             expanded.spec.template.metadata.annotations |= _annotation(vm, reference)
@@ -63,7 +66,7 @@ class Expander:
                 name = await self._stored(vm, reference)
                 status = with_ref(status, reference, status_ref(vm, reference, name))
             except NotFindable as error:
-                raise ExpansionFailed(FAILED.format(word=error.word, error=error.message)) from error
+                raise _missing(error) from error
         return status
 
     async def _stored(self, vm: VirtualMachine, reference: Reference) -> str:
@@ -83,6 +86,10 @@ class Expander:
     def _known(self, namespace: str, name: str) -> bytes | None:
         stored = self._revisions.get(namespace, name)
         return None if stored is None else msgspec.json.encode(stored)
+
+
+def _missing(error: NotFindable) -> ExpansionFailed:
+    return ExpansionFailed(error.message, reason=NOT_FOUND[error.word])
 
 
 def _annotation(vm: VirtualMachine, reference: Reference) -> dict[str, str]:
