@@ -52,6 +52,9 @@ def up(  # noqa: PLR0917  options: Typer calls it by name
     accelerator: Annotated[str, typer.Option(help="auto (measured), kvm or qemu (emulation).")] = "auto",
     network: Annotated[str, typer.Option(help="The libvirt network guests join; made when missing.")] = "virtctl",
     node_name: Annotated[str, typer.Option(help="This machine's name as a node.", show_default="host name")] = "",
+    audit_log: Annotated[
+        Path | None, typer.Option(help="Write who did what to this file, a line of JSON for each request.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until everything is ready.")] = 120,
 ) -> None:
     """Start the cluster, or what of it does not run yet."""
@@ -67,6 +70,7 @@ def up(  # noqa: PLR0917  options: Typer calls it by name
         node_name=node_name,
         accelerator=_one_of("--accelerator", accelerator, ("auto", "kvm", "qemu")),
         network=network,
+        audit_log=audit_log.absolute() if audit_log else None,
         registry_mirrors=dict(_mirror(text) for text in registry_mirror or ()),
     )
     process = start(settings, say=typer.echo, foreground=foreground, timeout=timeout)
@@ -187,12 +191,31 @@ def restore(
         typer.echo(f"What was there is kept as {kept}")
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
-def apiserver(context: typer.Context) -> None:
-    """Run only a Kubernetes API server, in the foreground: --listen, --data-dir, ... (see --help)."""
+@app.command()
+def apiserver(  # noqa: PLR0917  options: Typer calls it by name
+    data_dir: Annotated[Path, typer.Option(help="Where objects and certificates are kept.", show_default=False)],
+    listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 picks a free one.")] = "127.0.0.1:6443",
+    token_auth_file: Annotated[
+        Path | None, typer.Option(help='Bearer tokens: lines of token,user,uid,"group1,group2".')
+    ] = None,
+    audit_log: Annotated[
+        Path | None, typer.Option(help="Write who did what to this file, a line of JSON for each request.")
+    ] = None,
+    no_admission: Annotated[bool, typer.Option(help="Do not default or validate KubeVirt's objects.")] = False,
+    no_crds: Annotated[bool, typer.Option(help="Install no CustomResourceDefinitions.")] = False,
+) -> None:
+    """Run only a Kubernetes API server, in the foreground. It prints its URL and CA when it is ready."""
     from virt_local.apiserver.__main__ import main
 
-    raise typer.Exit(main(context.args))
+    options = {
+        "--listen": listen,
+        "--data-dir": data_dir,
+        "--token-auth-file": token_auth_file,
+        "--audit-log": audit_log,
+    }
+    given = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
+    flags = {"--no-admission": no_admission, "--no-crds": no_crds}
+    raise typer.Exit(main([*given, *(name for name, wanted in flags.items() if wanted)]))
 
 
 def _settings(state_dir: Path | None, run_dir: Path | None, components: str) -> Settings:

@@ -48,6 +48,7 @@ class Api:
     async def __aenter__(self) -> Self:
         from virt_api.admission import KubeVirtAdmission
         from virt_local import pki
+        from virt_local.apiserver.audit import AuditLog
         from virt_local.apiserver.proxy import SubresourceBackend
         from virt_local.apiserver.roles import COLLECTOR
         from virt_local.apiserver.server import ApiServer
@@ -67,6 +68,7 @@ class Api:
                 admission=admission,
                 subresources=SubresourceBackend(places.api_socket),
                 tokens=Tokens(store, places.state / "pki" / "tokens.key"),
+                audit=AuditLog(settings.audit_log) if settings.audit_log else None,
             )
             stack.push_async_callback(self._server.stop)
             admission.connect(self._server.client(UserInfo(labels.API_USER, (labels.SERVICE_ACCOUNTS_GROUP,))))

@@ -6,17 +6,20 @@ bytes themselves.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
 import msgspec
 
 from virt_kube.admission import UserInfo
-from virt_kube.api import Json, JsonPatch, ListPage, PatchKind, Propagation, Resource, WatchEvent
+from virt_kube.api import ApiError, Json, JsonPatch, ListPage, PatchKind, Propagation, Resource, WatchEvent
 from virt_local.apiserver import reads, represent, watches
+from virt_local.apiserver.audit import AuditLog, Entry
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.deletes import DeleteOptions
 from virt_local.apiserver.pipeline import Pipeline
+from virt_local.apiserver.rbac import Attributes
 from virt_local.apiserver.routing import Route
 from virt_local.apiserver.status import bad_request
 
@@ -24,9 +27,10 @@ from virt_local.apiserver.status import bad_request
 class InProcessClient:
     """Implements virt_kube.api.KubeClient for one user."""
 
-    def __init__(self, pipeline: Pipeline, user: UserInfo) -> None:
+    def __init__(self, pipeline: Pipeline, user: UserInfo, audit: AuditLog | None = None) -> None:
         self._pipeline = pipeline
         self._user = user
+        self._audit = audit
 
     async def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         call = self._call("get", resource, namespace, name)
@@ -57,14 +61,16 @@ class InProcessClient:
                     yield WatchEvent(event.type, shown)
 
     async def create(self, resource: Resource, namespace: str, body: Json | bytes) -> bytes:
-        call = self._call("create", resource, namespace)
-        return (await self._pipeline.create(call, _object(body), [])).body
+        with self._recorded("create", resource, namespace):
+            call = self._call("create", resource, namespace)
+            return (await self._pipeline.create(call, _object(body), [])).body
 
     async def update(
         self, resource: Resource, namespace: str, name: str, body: Json | bytes, *, subresource: str = ""
     ) -> bytes:
-        call = self._call("update", resource, namespace, name, subresource)
-        return (await self._pipeline.update(call, _object(body), [])).body
+        with self._recorded("update", resource, namespace, name, subresource):
+            call = self._call("update", resource, namespace, name, subresource)
+            return (await self._pipeline.update(call, _object(body), [])).body
 
     async def patch(
         self,
@@ -76,8 +82,9 @@ class InProcessClient:
         kind: PatchKind = "json",
         subresource: str = "",
     ) -> bytes:
-        call = self._call("patch", resource, namespace, name, subresource)
-        return (await self._pipeline.patch(call, kind, patch)).body
+        with self._recorded("patch", resource, namespace, name, subresource):
+            call = self._call("patch", resource, namespace, name, subresource)
+            return (await self._pipeline.patch(call, kind, patch)).body
 
     async def delete(
         self,
@@ -89,11 +96,32 @@ class InProcessClient:
         propagation: Propagation = "Background",
         grace_period_seconds: int | None = None,
     ) -> None:
-        call = self._call("delete", resource, namespace, name)
-        await self._pipeline.delete(call, DeleteOptions(policy=propagation, grace=grace_period_seconds, uid=uid))
+        with self._recorded("delete", resource, namespace, name):
+            call = self._call("delete", resource, namespace, name)
+            await self._pipeline.delete(call, DeleteOptions(policy=propagation, grace=grace_period_seconds, uid=uid))
 
     async def close(self) -> None:
         """Nothing is held open."""
+
+    @contextlib.contextmanager
+    def _recorded(
+        self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = ""
+    ) -> Iterator[None]:
+        """What a component writes is in the audit log as anybody's writes are; what it reads here is not."""
+        if self._audit is None:
+            yield
+            return
+        entry = Entry(resource.path(namespace, name, subresource), verb, agent="in-process")
+        entry.user = self._user
+        entry.about = Attributes(
+            verb, resource.group, resource.plural, subresource, namespace, name, version=resource.version
+        )
+        try:
+            yield
+        except ApiError as error:
+            self._audit.record(entry, error.code, error.status)
+            raise
+        self._audit.record(entry, 201 if verb == "create" else 200)
 
     def _call(self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "") -> Call:
         if resource.plural == "namespaces" and not resource.group:

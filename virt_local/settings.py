@@ -78,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_name: str = ""
     accelerator: Literal["auto", "kvm", "qemu"] = "auto"
     network: str = "virtctl"
+    audit_log: Path | None = None
     registry_mirrors: dict[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from virt_kube.admission import UserInfo
 from virt_local import pki
+from virt_local.apiserver.audit import AuditLog
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.roles import COLLECTOR
 from virt_local.apiserver.server import ApiServer
@@ -36,6 +37,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--listen", default="127.0.0.1:6443", metavar="HOST:PORT", help="port 0 picks a free one")
     parser.add_argument("--data-dir", type=Path, required=True, metavar="DIR")
     parser.add_argument("--token-auth-file", type=Path, metavar="CSV", help='lines of token,user,uid,"group1,group2"')
+    parser.add_argument("--audit-log", type=Path, metavar="FILE", help="one line of JSON for each request")
     parser.add_argument("--no-admission", action="store_true", help="do not default or validate KubeVirt objects")
     parser.add_argument("--no-crds", action="store_true", help="install no CustomResourceDefinitions")
     return parser.parse_args(argv)
@@ -60,6 +62,7 @@ async def _run(options: argparse.Namespace) -> None:
         admission=admission,
         authenticator=Authenticator(options.token_auth_file, tokens=tokens),
         tokens=tokens,
+        audit=AuditLog(options.audit_log) if options.audit_log else None,
     )
     if admission is not None:
         admission.connect(server.client(UserInfo(labels.API_USER, (labels.SERVICE_ACCOUNTS_GROUP,))))

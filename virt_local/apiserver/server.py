@@ -81,7 +81,7 @@ class ApiServer:
 
     def client(self, user: UserInfo = SYSTEM) -> InProcessClient:
         """A KubeClient through the same pipeline, without HTTP."""
-        return InProcessClient(self._pipeline, user)
+        return InProcessClient(self._pipeline, user, self._audit)
 
     async def bootstrap(self, definitions: list[Json]) -> None:
         """See to the first namespaces and roles, and these CustomResourceDefinitions, as this version has them."""
