@@ -16,9 +16,11 @@ import msgspec
 
 from virt_handler import decide as rules
 from virt_handler import processes, status
+from virt_handler.clocks import since_boot
 from virt_handler.decide import Failure, Seen
 from virt_handler.domains import Domain, domain_name, shutdown_metadata
 from virt_handler.errors import HandlerError, HypervisorError, HypervisorUnreachable, ImageError, ImagePullError
+from virt_handler.keeper import Keeper
 from virt_handler.launch import Launcher
 from virt_handler.libvirt_host import LibvirtHost
 from virt_handler.records import End, Record, Records, ShutdownClock
@@ -40,7 +42,8 @@ log = logging.getLogger("virt_handler.agent")
 FIRST_BACKOFF, MAX_BACKOFF = 5.0, 300.0
 # libvirt may be restarted; only a longer silence is worth telling in the status.
 SILENCE = 15.0
-FACTS_INTERVAL = 120.0
+# A frozen guest hears no shutdown; this long its agent may take to thaw it.
+THAW_BEFORE_SHUTDOWN = 10.0
 
 
 @dataclass
@@ -60,8 +63,6 @@ class Memory:
     failure: Failure | None = None
     signalled_at: float | None = None
     resumes: tuple[int, float] = (0, 0.0)
-    facts: status.GuestFacts | None = None
-    facts_at: float = 0.0
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Agent:
     queue: WorkQueue[Key]
     events: EventRecorder
     launcher: Launcher
+    keeper: Keeper
     boot_id: str
     _memory: dict[str, Memory] = field(default_factory=dict)
 
@@ -114,6 +116,7 @@ class Agent:
             if not job.committed:
                 job.task.cancel()
         await asyncio.gather(*(job.task for job in jobs), return_exceptions=True)
+        await self.keeper.stop()
 
     async def _settle_all(self, key: Key, vmi: VirtualMachineInstance | None, known: list[Record]) -> Verdict:
         """Former VMIs of this name first, then the present one."""
@@ -131,7 +134,10 @@ class Agent:
         """Look, decide and act for one uid; the seconds after which to look again."""
         seen = await self._look(key, uid, vmi, siblings)
         again = None
-        for effect in rules.decide(seen, _now()):
+        effects = rules.decide(seen, since_boot())
+        if not any(isinstance(effect, rules.PublishRunning) for effect in effects):
+            self.keeper.forget(uid)
+        for effect in effects:
             again = effect.after if isinstance(effect, rules.Again) else await self._carry_out(effect, seen) or again
         memory = self._memory[uid]
         if self.records.get(uid) is None and memory.job is None and memory.failure is None:
@@ -194,7 +200,7 @@ class Agent:
                 await asyncio.to_thread(self.records.remove, seen.uid)
                 memory.failure = None
             case rules.PublishRunning(domain) if vmi is not None:
-                return await self._publish_running(vmi, domain, memory)
+                return await self._publish_running(vmi, domain)
             case rules.PublishTrouble(reason, message) if vmi is not None:
                 await self._publish(vmi, status.troubled(vmi, reason, message, time.time()))
             case _:
@@ -242,7 +248,7 @@ class Agent:
         if isinstance(error, ImagePullError) and memory.attempts > 1:
             reason = "ImagePullBackOff"
         message = f"{error.message} ({error.hint})" if error.hint else error.message
-        memory.failure = Failure(reason, message, fatal, _now() + pause)
+        memory.failure = Failure(reason, message, fatal, since_boot() + pause)
         log.warning("start failed uid=%s reason=%s fatal=%s error=%s", vmi.metadata.uid, reason, fatal, error.message)
         self._tell(vmi, "Warning", reason if isinstance(error, ImageError) else "SyncFailed", message)
 
@@ -268,7 +274,7 @@ class Agent:
     # Ending.
 
     async def _begin_shutdown(self, seen: Seen, grace: int, domain: Domain) -> None:
-        clock = ShutdownClock(_now(), grace)
+        clock = ShutdownClock(since_boot(), grace)
         if seen.record is not None:
             record = msgspec.structs.replace(seen.record, shutdown=clock, grace_seconds=grace)
             await asyncio.to_thread(self.records.put, record)
@@ -280,12 +286,16 @@ class Agent:
             log.info("grace clock not in the domain uid=%s error=%s", seen.uid, error)
 
     async def _signal_shutdown(self, seen: Seen, domain: Domain, *, first: bool) -> None:
-        self._memory[seen.uid].signalled_at = _now()
+        self._memory[seen.uid].signalled_at = since_boot()
         if first:
             self._tell(seen.vmi, "Normal", "ShuttingDown", "Signaled Graceful Shutdown")
             log.info("shutdown signalled uid=%s", seen.uid)
         if domain.state == "paused" and domain.reason == "user":
             await self.libvirt.resume(domain.uuid)  # a paused guest hears nothing
+        if first and seen.record is not None and seen.record.frozen is not None:
+            with contextlib.suppress(HandlerError, TimeoutError):
+                async with asyncio.timeout(THAW_BEFORE_SHUTDOWN):
+                    await self.keeper.unfreeze(seen.record, domain)
         await self.libvirt.shut_down(domain.uuid, agent=domain.agent_connected)
 
     async def _finish(self, seen: Seen, end: End) -> None:
@@ -301,31 +311,16 @@ class Agent:
     # Keeping.
 
     async def _resume(self, memory: Memory, domain: Domain, attempt: int) -> None:
-        memory.resumes = (attempt, _now() + min(rules.IO_ERROR_FIRST * 2.0**attempt, rules.IO_ERROR_MAX))
+        memory.resumes = (attempt, since_boot() + min(rules.IO_ERROR_FIRST * 2.0**attempt, rules.IO_ERROR_MAX))
         await self.libvirt.resume(domain.uuid)
 
-    async def _publish_running(self, vmi: VirtualMachineInstance, domain: Domain, memory: Memory) -> float | None:
-        again = None
-        if domain.agent_connected:
-            if _now() - memory.facts_at >= FACTS_INTERVAL:
-                await self._ask_guest(memory, domain)
-            again = FACTS_INTERVAL
-        else:
-            memory.facts, memory.facts_at = None, 0.0
+    async def _publish_running(self, vmi: VirtualMachineInstance, domain: Domain) -> float | None:
+        kept, again = await self.keeper.attend(vmi, domain)
         record = self.records.get(vmi.metadata.uid)
         leases = record.interfaces if record is not None else {}
-        left_out = self.launcher.left_out(vmi)
-        await self._publish(vmi, status.running(vmi, domain, leases, time.time(), memory.facts, left_out))
+        kept = kept._replace(left_out=self.launcher.left_out(vmi))
+        await self._publish(vmi, status.running(vmi, domain, leases, time.time(), kept))
         return again
-
-    async def _ask_guest(self, memory: Memory, domain: Domain) -> None:
-        memory.facts_at = _now()
-        try:
-            memory.facts = status.read_guest_facts(await self.libvirt.guest_info(domain.uuid))
-        except HypervisorUnreachable:
-            raise
-        except HypervisorError as error:
-            log.info("guest agent did not tell uuid=%s error=%s", domain.uuid, error)
 
     # The API.
 
@@ -379,8 +374,3 @@ class Agent:
 def _without_finalizer(finalizers: list[str]) -> JsonPatch:
     left = [name for name in finalizers if name != VMI_FINALIZER]
     return [{"op": "replace", "path": "/metadata/finalizers", "value": left}]
-
-
-def _now() -> float:
-    """Seconds since the host booted, sleep included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -17,8 +17,10 @@ from virt_handler.domain import refuse, render
 from virt_handler.domain.layout import template
 from virt_handler.domains import key_of
 from virt_handler.errors import StateError
+from virt_handler.guest_agent import GuestAgent
 from virt_handler.host import describe
 from virt_handler.images.store import ImageStore
+from virt_handler.keeper import Keeper
 from virt_handler.launch import Launcher
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
@@ -26,6 +28,7 @@ from virt_handler.model import Guest
 from virt_handler.network import Network
 from virt_handler.node import NodeAgent
 from virt_handler.options import Options
+from virt_handler.plugger import Plugger
 from virt_handler.records import Records
 from virt_handler.server import Server
 from virt_handler.volumes.boot_files import BootSource
@@ -100,6 +103,14 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
             if trap := await asyncio.to_thread(accelerator.kvm_trap, owner):
                 log.warning("slow starts ahead why=%s way_out=%s", trap, accelerator.OPEN_KVM)
             nets = Network(host, options.network, options.bridge, partial(tell, "Warning"), records.macs)
+            volumes = Volumes(layout, images, objects, partial(tell, "Normal"))
+            described = await describe(host, options.node_name, verdict.accelerator)
+            plugger = Plugger(
+                libvirt_host=host, volumes=volumes, layout=layout, render=render, host=described, owner=owner
+            )
+            keeper = Keeper(
+                GuestAgent(host), plugger, records, queue.add, lambda vmi, kind, *what: tell(kind, vmi, *what)
+            )
             agent = Agent(
                 client=client,
                 libvirt=host,
@@ -111,14 +122,15 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                     layout=layout,
                     libvirt=host,
                     records=records,
-                    volumes=Volumes(layout, images, objects, partial(tell, "Normal")),
+                    volumes=volumes,
                     boot=BootSource(layout, images, objects, partial(tell, "Normal")),
                     network=nets,
                     render=_rendered,
-                    host=await describe(host, options.node_name, verdict.accelerator),
+                    host=described,
                     owner=owner,
                     boot_id=boot_id,
                 ),
+                keeper=keeper,
                 boot_id=boot_id,
             )
             await asyncio.to_thread(records.load)
@@ -149,7 +161,7 @@ async def _work(  # noqa: PLR0917  private, called once
                 network.start(nets),
                 _collect(images, layout),
                 _sweep(layout, client, agent.libvirt),
-                Server(agent.libvirt, layout, agent.informer, agent.records).run(),
+                Server(agent.libvirt, agent.keeper, layout, agent.informer, agent.records).run(),
                 node.run(),
             ):
                 tasks.create_task(work)

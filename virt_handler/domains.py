@@ -61,10 +61,12 @@ class Nic(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """`alias` without libvirt's prefix for names given by users is the volume's name."""
+    """`alias` without libvirt's prefix for names given by users is the volume's name; no `source`: an empty drive."""
 
     alias: str
     target: str
+    source: str = ""
+    device: str = "disk"
 
 
 class Domain(NamedTuple):
@@ -80,6 +82,8 @@ class Domain(NamedTuple):
     nics: tuple[Nic, ...] = ()
     disks: tuple[Disk, ...] = ()
     shutdown: ShutdownClock | None = None
+    vcpus: int = 0  # in use now; 0: not told
+    max_vcpus: int = 0
 
     @property
     def alive(self) -> bool:
@@ -120,7 +124,16 @@ def read_domain(xml: str, state: int, reason: int) -> Domain:
         nics=tuple(_nic(item) for item in root.iterfind("devices/interface")),
         disks=tuple(_disk(item) for item in root.iterfind("devices/disk")),
         shutdown=_shutdown(root),
+        vcpus=_vcpus(root)[0],
+        max_vcpus=_vcpus(root)[1],
     )
+
+
+def _vcpus(root: ET.Element) -> tuple[int, int]:
+    """Processors in use, and how many there can be."""
+    element = root.find("vcpu")
+    most = int((element.text or "0").strip()) if element is not None else 0
+    return (int(element.get("current", most)) if element is not None else 0), most
 
 
 def shutdown_metadata(uid: str, clock: ShutdownClock, wall: str) -> str:
@@ -171,4 +184,6 @@ def _nic(item: ET.Element) -> Nic:
 
 
 def _disk(item: ET.Element) -> Disk:
-    return Disk(_alias(item), _attribute(item, "target", "dev"))
+    source = item.find("source")
+    path = (source.get("file") or source.get("dev") or "") if source is not None else ""
+    return Disk(_alias(item), _attribute(item, "target", "dev"), path, item.get("device", "disk"))

@@ -21,6 +21,7 @@
     │   └── UnsupportedVolume   fatal a kind of volume this agent can't attach
     ├── NetworkError                  an interface can't be connected
     ├── AcceleratorError              neither KVM nor emulation starts a guest
+    ├── BadCall                       a request to the agent's own API can't be read
     ├── ConsoleError                  a guest's console or screen can't be opened
     └── StateError                    the agent's own records can't be read or written
 
@@ -120,6 +121,10 @@ class NetworkError(HandlerError):
 
 class AcceleratorError(HandlerError):
     reason = "NoAccelerator"
+
+
+class BadCall(HandlerError):
+    reason = "BadRequest"
 
 
 class ConsoleError(HandlerError):

@@ -30,6 +30,8 @@ BY_CODE: dict[int, type[HandlerError]] = {
 }
 # Whatever these parts of libvirt say, the daemon was not reached.
 TRANSPORT = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE, libvirt.VIR_FROM_STREAMS})
+# An agent's refusal is one of libvirt's internal errors.
+AGENT_SAID = "agent command '"
 HINTS: dict[type[HandlerError], str] = {
     HypervisorUnreachable: "is libvirtd running? `virtctl local doctor` tells",
     DomainConflict: "`virsh list --all` shows it; undefine or rename it",
@@ -40,7 +42,9 @@ def mapped(error: libvirt.libvirtError, doing: str) -> HandlerError:
     """The agent's error for one of libvirt's; `doing` says what was tried, e.g. "start guest default/vm1"."""
     code, text = error.get_error_code(), error.get_error_message() or str(error)
     kind = BY_CODE.get(code, HypervisorError)
-    if kind is HypervisorError and error.get_error_domain() in TRANSPORT:
+    if kind is HypervisorError and AGENT_SAID in text:
+        kind = GuestAgentError
+    elif kind is HypervisorError and error.get_error_domain() in TRANSPORT:
         kind = HypervisorUnreachable
     elif code == libvirt.VIR_ERR_OPERATION_FAILED and "already exists with uuid" in text:
         kind = DomainConflict

@@ -46,6 +46,8 @@ EVENTS = (
     libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG,
     libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON,
     libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
+    libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
+    libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
 )
 
 libvirt.registerErrorHandler(lambda _context, _error: None, None)  # it would print to stderr
@@ -176,16 +178,6 @@ class LibvirtHost:
         """Ask the guest to reboot: through its agent, else by ACPI."""
         flags = libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT | libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
         await self.on_domain(uuid, "reboot the guest", lambda domain: domain.reboot(flags))
-
-    async def guest_info(self, uuid: str) -> dict[str, Any]:
-        """What the guest's agent tells of its OS and interfaces; raises GuestAgentError."""
-        types = libvirt.VIR_DOMAIN_GUEST_INFO_OS | libvirt.VIR_DOMAIN_GUEST_INFO_INTERFACES
-
-        def ask(domain: Any) -> dict[str, Any]:
-            domain.agentSetResponseTimeout(AGENT_TIMEOUT)
-            return dict(domain.guestInfo(types, 0))
-
-        return await self.on_domain(uuid, "ask the guest agent", ask)
 
     async def screenshot(self, uuid: str) -> bytes:
         """The first screen as libvirt gives it (PPM or PNG)."""

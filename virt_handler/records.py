@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -39,6 +40,12 @@ class ShutdownClock(msgspec.Struct, frozen=True):
     grace_seconds: int
 
 
+class Freeze(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The guest's file systems stand still; `thaw_at` in seconds since the host booted, None is until told."""
+
+    thaw_at: float | None = None
+
+
 class End(msgspec.Struct, frozen=True):
     """How a guest ended. `at` is Unix seconds."""
 
@@ -62,6 +69,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     shutdown: ShutdownClock | None = None
     end: End | None = None
     cpuset: tuple[int, ...] = ()  # host processors the guest has for itself
+    frozen: Freeze | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -75,6 +83,7 @@ class Records:
         self._directory = directory
         self._records: dict[str, Record] = {}
         self._decoder = msgspec.json.Decoder(Record)
+        self._writing = threading.Lock()
 
     def load(self) -> list[Record]:
         """Read every record; one that can't be read is named in the log and left in place."""
@@ -113,6 +122,20 @@ class Records:
 
     def put(self, record: Record) -> None:
         """Durable when it returns; raises StateError. Does nothing when nothing changed."""
+        with self._writing:
+            self._put(record)
+
+    def change(self, uid: str, **changes: Any) -> Record | None:
+        """Set fields of the record as it is now, for who does not work the VMI's key; None when it is gone."""
+        with self._writing:
+            record = self._records.get(uid)
+            if record is None:
+                return None
+            changed = msgspec.structs.replace(record, **changes)
+            self._put(changed)
+            return changed
+
+    def _put(self, record: Record) -> None:
         if self._records.get(record.uid) == record:
             return
         path = self._directory / f"{checked_uid(record.uid)}.json"

@@ -14,16 +14,30 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 from aiohttp import web
 
 from virt_handler.domains import Domain, domain_name
-from virt_handler.errors import ConsoleError, GuestStateError, HandlerError, HypervisorUnreachable, NoSuchGuest
+from virt_handler.errors import (
+    BadCall,
+    ConsoleError,
+    GuestAgentError,
+    GuestStateError,
+    HandlerError,
+    HypervisorUnreachable,
+    NoSuchGuest,
+)
+from virt_handler.guest_agent import FROZEN
+from virt_handler.guest_facts import DOCUMENTS, GuestFacts, agent_info
+from virt_handler.keeper import Keeper
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
 from virt_handler.pictures import to_png
 from virt_handler.records import Record, Records
 from virt_handler.streams import DEFAULT_REPLAY, MAX_REPLAY, Active, console, screen
+from virt_kube.api import Json
 from virt_kube.informer import Informer
 from virt_types.errors import VirtError
 from virt_types.v1 import VirtualMachineInstance
@@ -35,20 +49,34 @@ MAX_BODY = 64 << 10
 PEER = struct.Struct("3i")
 CODES: tuple[tuple[type[VirtError], int], ...] = (
     (NoSuchGuest, 404),
+    (BadCall, 400),
     (GuestStateError, 409),
+    (GuestAgentError, 409),
     (ConsoleError, 503),
     (HypervisorUnreachable, 503),
 )
 VNC_BUSY = "Active VNC connection. Request denied."
 
 
+class _Freezing(msgspec.Struct, rename="camel"):
+    """The body of freeze; 0 seconds is until told."""
+
+    unfreeze_timeout_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
 class Server:
     """Serves `layout.socket` until cancelled."""
 
     def __init__(
-        self, libvirt: LibvirtHost, layout: Layout, informer: Informer[VirtualMachineInstance], records: Records
+        self,
+        libvirt: LibvirtHost,
+        keeper: Keeper,
+        layout: Layout,
+        informer: Informer[VirtualMachineInstance],
+        records: Records,
     ) -> None:
         self._libvirt = libvirt
+        self._keeper = keeper
         self._layout = layout
         self._informer = informer
         self._records = records
@@ -71,6 +99,11 @@ class Server:
         app.router.add_get(f"{PREFIX}/console", self._console)
         app.router.add_get(f"{PREFIX}/vnc", self._vnc)
         app.router.add_get(f"{PREFIX}/vnc/screenshot", self._screenshot)
+        app.router.add_put(f"{PREFIX}/freeze", self._freeze)
+        app.router.add_put(f"{PREFIX}/unfreeze", self._unfreeze)
+        app.router.add_get(f"{PREFIX}/guestosinfo", self._agent_info)
+        for name, document in DOCUMENTS.items():
+            app.router.add_get(f"{PREFIX}/{name}", self._asking(document))
         verbs: dict[str, Callable[[str], Awaitable[None]]] = {
             "pause": self._libvirt.suspend,
             "unpause": self._libvirt.resume,
@@ -98,6 +131,32 @@ class Server:
         domain = await self._running(request)
         picture = await self._libvirt.screenshot(domain.uuid)
         return web.Response(body=await asyncio.to_thread(to_png, picture), content_type="image/png")
+
+    async def _freeze(self, request: web.Request) -> web.Response:
+        domain = await self._running(request)
+        await self._keeper.freeze(self._record(request), domain, _unfreeze_timeout(await request.read()))
+        return web.Response(status=202)
+
+    async def _unfreeze(self, request: web.Request) -> web.Response:
+        domain = await self._running(request)
+        await self._keeper.unfreeze(self._record(request), domain)
+        return web.Response(status=202)
+
+    async def _agent_info(self, request: web.Request) -> web.Response:
+        record = self._record(request)
+        facts = await self._facts(request)
+        return web.json_response(agent_info(facts, FROZEN if record.frozen is not None else ""))
+
+    def _asking(self, document: Callable[[GuestFacts], Json]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            return web.json_response(document(await self._facts(request)))
+
+        return handle
+
+    async def _facts(self, request: web.Request) -> GuestFacts:
+        """Asked of the guest now: a list of users two minutes old is none."""
+        domain = await self._running(request)
+        return await self._keeper.guests.facts(domain.uuid)
 
     def _acting(
         self, verb: str, act: Callable[[str], Awaitable[None]]
@@ -165,6 +224,13 @@ def _status(code: int, reason: str, message: str) -> web.Response:
         "code": code,
     }
     return web.json_response(body, status=code)
+
+
+def _unfreeze_timeout(body: bytes) -> float:
+    try:
+        return msgspec.json.decode(body or b"{}", type=_Freezing).unfreeze_timeout_seconds
+    except msgspec.MsgspecError as error:
+        raise BadCall(f"the body of freeze can't be read: {error}") from None
 
 
 def _number(text: str | None, default: int, limit: int) -> int:

@@ -5,20 +5,24 @@ The agent turns the difference to the stored status into one guarded patch; equa
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
 from virt_handler.domains import Domain
+from virt_handler.guest_facts import GuestFacts, GuestNic, unsupported
+from virt_handler.plugging import VolumeProgress
 from virt_handler.records import End, Lease
 from virt_kube.api import Json
 from virt_kube.clock import rfc3339
 from virt_types.codec import to_builtins
 from virt_types.v1 import (
+    HotplugVolumeStatus,
     Machine,
     VirtualMachineInstance,
     VirtualMachineInstanceCondition,
-    VirtualMachineInstanceGuestOSInfo,
     VirtualMachineInstanceNetworkInterface,
     VirtualMachineInstancePhaseTransitionTimestamp,
     VirtualMachineInstanceStatus,
@@ -37,53 +41,58 @@ USER_MODE = (
 )
 LOCAL_DISKS = ("DisksNotLiveMigratable", "cannot migrate VMI: its disks are local to this node")
 REDUCED = ("ConfigurationReduced", "UnsupportedByNode")  # type and reason of the condition
-MAX_ADDRESSES = 64
-MAX_TEXT = 256
+OLD_AGENT = "UnsupportedCommands"
+NOT_READY = "ReadinessProbe"
+MEMORY_FIXED = (
+    "NotSupported",
+    "the memory of a running guest can't be changed by this node agent; restart the VM to give it {wanted}",
+)
 
 
-class GuestNic(NamedTuple):
-    """An interface as the guest's agent sees it."""
+class Kept(NamedTuple):
+    """What the agent found out and did while the guest ran; see `keeper`. Empty texts mean that all is well."""
 
-    name: str
-    mac: str
-    addresses: tuple[str, ...]
-
-
-class GuestFacts(NamedTuple):
-    """What the guest's agent told; bounded, because a guest may say anything."""
-
-    os: VirtualMachineInstanceGuestOSInfo
-    nics: tuple[GuestNic, ...] = ()
+    facts: GuestFacts | None = None
+    frozen: bool = False
+    not_ready: str | None = None  # the readiness probe's last word
+    volumes: Mapping[str, VolumeProgress] = MappingProxyType({})
+    left_out: tuple[str, ...] = ()  # settings this node has not
+    fixed_memory: str = ""  # the memory that was asked for and can't be given to the running guest
 
 
-def running(  # noqa: PLR0917  what is seen, in the order it is learnt
-    vmi: VirtualMachineInstance,
-    domain: Domain,
-    leases: dict[str, Lease],
-    now: float,
-    facts: GuestFacts | None = None,
-    left_out: tuple[str, ...] = (),
+NOTHING = Kept()
+
+
+def running(
+    vmi: VirtualMachineInstance, domain: Domain, leases: dict[str, Lease], now: float, kept: Kept = NOTHING
 ) -> VirtualMachineInstanceStatus:
-    """The status of a guest that QEMU runs. `now`: Unix seconds; `left_out`: settings this node has not."""
+    """The status of a guest that QEMU runs. `now`: Unix seconds."""
     status = _copy(vmi)
+    facts = kept.facts
     enter_phase(status, "Running", now)
     status.reason = None
     status.machine = Machine(type=domain.machine) if domain.machine else status.machine
     status.interfaces = _interfaces(vmi, domain, leases, facts)
-    status.volume_status = _volumes(vmi, domain)
+    status.volume_status = _volumes(vmi, domain, kept.volumes)
+    status.fs_freeze_status = "frozen" if kept.frozen else None
     if facts is not None:
         status.guest_os_info = facts.os
     paused = PAUSED_REASONS.get(domain.reason) if domain.state == "paused" else None
-    _condition(
-        status, now, "Ready", "False" if paused else "True", *(("GuestPaused", paused[1]) if paused else ("", ""))
-    )
+    why_not = ("GuestPaused", paused[1]) if paused else (NOT_READY, kept.not_ready) if kept.not_ready else None
+    _condition(status, now, "Ready", "False" if why_not else "True", *(why_not or ("", "")))
     _condition(status, now, "Paused", "True" if paused else None, *(paused or ("", "")))
     _condition(status, now, "AgentConnected", "True" if domain.agent_connected else None)
+    old_agent = unsupported(facts) if facts is not None else ""
+    _condition(status, now, "AgentVersionNotSupported", "True" if old_agent else None, OLD_AGENT, old_agent)
     _condition(status, now, "LiveMigratable", "False", *LOCAL_DISKS)
     unreachable = bool(domain.nics) and all(nic.kind == "user" for nic in domain.nics)
     _condition(status, now, "NetworkReachable", "False" if unreachable else None, *(USER_MODE if unreachable else ()))
     kind, reason = REDUCED
-    _condition(status, now, kind, "True" if left_out else None, reason, "; ".join(left_out))
+    _condition(status, now, kind, "True" if kept.left_out else None, reason, "; ".join(kept.left_out))
+    reason, message = MEMORY_FIXED
+    asked = kept.fixed_memory
+    _condition(status, now, "HotMemoryChange", "False" if asked else None, reason, message.format(wanted=asked))
+    _settle_topology(status, vmi, domain)
     _condition(status, now, "Synchronized", None)
     return status
 
@@ -96,7 +105,7 @@ def ended(vmi: VirtualMachineInstance, end: End) -> VirtualMachineInstanceStatus
         status.reason = end.reason or None
         reason, message = NOT_RUNNING
         _condition(status, end.at, "Ready", "False", reason, f"{message}: {end.message}" if end.message else message)
-    for gone in ("Paused", "AgentConnected", "NetworkReachable"):
+    for gone in ("Paused", "AgentConnected", "AgentVersionNotSupported", "NetworkReachable", "HotMemoryChange"):
         _condition(status, end.at, gone, None)
     return status
 
@@ -129,32 +138,6 @@ def as_json(status: VirtualMachineInstanceStatus) -> Json:
     return to_builtins(status)
 
 
-def read_guest_facts(info: dict[str, Any]) -> GuestFacts:
-    """The flat dictionary of virDomainGetGuestInfo ("os.name", "if.0.addr.1.addr", …)."""
-
-    def text(key: str) -> str | None:
-        value = info.get(key)
-        return _printable(value) if isinstance(value, str) else None
-
-    os_info = VirtualMachineInstanceGuestOSInfo(
-        name=text("os.name"),
-        id=text("os.id"),
-        version=text("os.version"),
-        version_id=text("os.version-id"),
-        pretty_name=text("os.pretty-name"),
-        kernel_release=text("os.kernel-release"),
-        kernel_version=text("os.kernel-version"),
-        machine=text("os.machine"),
-    )
-    nics = []
-    for index in range(min(int(info.get("if.count", 0)), MAX_ADDRESSES)):
-        prefix = f"if.{index}"
-        count = min(int(info.get(f"{prefix}.addr.count", 0)), MAX_ADDRESSES)
-        addresses = tuple(filter(None, (text(f"{prefix}.addr.{number}.addr") for number in range(count))))
-        nics.append(GuestNic(text(f"{prefix}.name") or "", (text(f"{prefix}.hwaddr") or "").lower(), addresses))
-    return GuestFacts(os_info, tuple(nics))
-
-
 def _copy(vmi: VirtualMachineInstance) -> VirtualMachineInstanceStatus:
     """Ours to change: what an informer holds is shared."""
     return msgspec.convert(msgspec.to_builtins(vmi.status), VirtualMachineInstanceStatus)
@@ -184,7 +167,19 @@ def _interfaces(
                 link_state="up",
             )
         )
-    return result
+    known = {nic.mac for nic in domain.nics} | {item.mac for item in result}
+    return result + [_inner(nic) for nic in seen.values() if nic.mac not in known and nic.addresses]
+
+
+def _inner(nic: GuestNic) -> VirtualMachineInstanceNetworkInterface:
+    """An interface only the guest knows, such as a bridge of its own."""
+    return VirtualMachineInstanceNetworkInterface(
+        mac=nic.mac or None,
+        ip_address=nic.addresses[0],
+        ip_addresses=list(nic.addresses),
+        interface_name=nic.name,
+        info_source="guest-agent",
+    )
 
 
 def _mac_of(name: str, domain: Domain, leases: dict[str, Lease]) -> str:
@@ -193,15 +188,33 @@ def _mac_of(name: str, domain: Domain, leases: dict[str, Lease]) -> str:
     return next((nic.mac for nic in domain.nics if nic.alias == name), "")
 
 
-def _volumes(vmi: VirtualMachineInstance, domain: Domain) -> list[VolumeStatus]:
-    """Where each volume appears in the guest; what others know of it (claims, hot-plug) is kept."""
+def _volumes(vmi: VirtualMachineInstance, domain: Domain, progress: Mapping[str, VolumeProgress]) -> list[VolumeStatus]:
+    """Where each volume appears in the guest, and how far a plugged one is; what others know of it is kept."""
     targets = {disk.alias: disk.target for disk in domain.disks}
     known = {entry.name: entry for entry in vmi.status.volume_status}
+    named = {volume.name for volume in vmi.spec.volumes}
     result = []
-    for name in sorted({volume.name for volume in vmi.spec.volumes} & (targets.keys() | known.keys())):
+    for name in sorted((named & (targets.keys() | known.keys())) | progress.keys()):
         entry = known.get(name) or VolumeStatus(name=name, target="")
-        result.append(msgspec.structs.replace(entry, target=targets.get(name, entry.target)))
+        entry = msgspec.structs.replace(entry, target=targets.get(name, "" if name in progress else entry.target))
+        if found := progress.get(name):
+            plugged = entry.hotplug_volume or HotplugVolumeStatus()
+            entry = msgspec.structs.replace(
+                entry, phase=found.phase, reason=found.reason, message=found.message, hotplug_volume=plugged
+            )
+        result.append(entry)
     return result
+
+
+def _settle_topology(status: VirtualMachineInstanceStatus, vmi: VirtualMachineInstance, domain: Domain) -> None:
+    """Processors that were plugged are told, and what announced them goes."""
+    cpu, topology = vmi.spec.domain.cpu, status.current_cpu_topology
+    if cpu is None or topology is None or not domain.vcpus:
+        return
+    per_socket = (cpu.cores or 1) * (cpu.threads or 1)
+    if domain.vcpus == (cpu.sockets or 1) * per_socket:
+        topology.sockets = cpu.sockets or 1
+        _condition(status, 0.0, "HotVCPUChange", None)
 
 
 def _condition(  # noqa: PLR0917  read as a table row: when, which, value, why
@@ -222,7 +235,3 @@ def _condition(  # noqa: PLR0917  read as a table row: when, which, value, why
         status.conditions[status.conditions.index(old)] = msgspec.structs.replace(
             new, last_probe_time=old.last_probe_time
         )
-
-
-def _printable(text: str) -> str:
-    return "".join(char for char in text[:MAX_TEXT] if char.isprintable())

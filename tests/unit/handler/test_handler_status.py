@@ -6,6 +6,7 @@ from typing import Any
 
 from virt_handler import status
 from virt_handler.domains import Disk, Domain, Nic
+from virt_handler.guest_facts import GuestFacts, GuestNic, read_guest_facts
 from virt_handler.records import End, Lease
 from virt_kube.patch import diff
 from virt_types.codec import from_builtins
@@ -51,7 +52,7 @@ def again(found: Any, state: str = "running", reason: str = "booted", later: flo
 
 
 def test_what_the_node_does_not_have_is_a_condition_while_it_lasts() -> None:
-    found = status.running(vmi(), DOMAIN, LEASES, NOW, None, ("one thing", "another"))
+    found = status.running(vmi(), DOMAIN, LEASES, NOW, status.Kept(left_out=("one thing", "another")))
     assert condition(found, "ConfigurationReduced") == ("True", "UnsupportedByNode")
     assert [item.message for item in found.conditions if item.type == "ConfigurationReduced"] == ["one thing; another"]
     again = vmi(**status.as_json(found))
@@ -148,13 +149,13 @@ def test_a_guest_may_say_anything_and_little_of_it_is_kept() -> None:
         "if.0.addr.count": 10**9,
         "if.0.addr.0.addr": "fe80::1",
     }
-    facts = status.read_guest_facts(told)
+    facts = read_guest_facts(told)
     assert facts.os.name is not None
     assert facts.os.name.isprintable()
     assert len(facts.os.name) <= 256
     assert facts.os.id is None
     assert len(facts.nics) == 64
-    found = status.running(vmi(), DOMAIN._replace(agent_connected=True), LEASES, NOW, facts)
+    found = status.running(vmi(), DOMAIN._replace(agent_connected=True), LEASES, NOW, status.Kept(facts=facts))
     assert found.interfaces[0].ip_addresses == ["192.168.140.10", "fe80::1"]
     assert (found.interfaces[0].interface_name, found.interfaces[0].info_source) == ("eth0", "domain, guest-agent")
     assert condition(found, "AgentConnected") == ("True", None)
@@ -162,9 +163,9 @@ def test_a_guest_may_say_anything_and_little_of_it_is_kept() -> None:
 
 def test_a_guest_in_user_mode_is_told_to_be_out_of_reach() -> None:
     nic = Nic("52:54:00:00:00:01", "default", "", "user")
-    told = status.GuestFacts(from_builtins({}, VirtualMachineInstanceGuestOSInfo), (guest_nic("10.0.2.15"),))
+    told = GuestFacts(from_builtins({}, VirtualMachineInstanceGuestOSInfo), (guest_nic("10.0.2.15"),))
     leases = {"default": Lease(nic.mac)}
-    found = status.running(vmi(), DOMAIN._replace(nics=(nic,)), leases, NOW, told)
+    found = status.running(vmi(), DOMAIN._replace(nics=(nic,)), leases, NOW, status.Kept(facts=told))
     assert condition(found, "NetworkReachable") == ("False", "UserModeNetwork")
     # The address the guest knows itself by leads nowhere, or to somebody else.
     assert found.interfaces[0].ip_address is None
@@ -172,5 +173,5 @@ def test_a_guest_in_user_mode_is_told_to_be_out_of_reach() -> None:
     assert condition(reachable, "NetworkReachable") is None
 
 
-def guest_nic(address: str) -> status.GuestNic:
-    return status.GuestNic("eth0", "52:54:00:00:00:01", (address,))
+def guest_nic(address: str) -> GuestNic:
+    return GuestNic("eth0", "52:54:00:00:00:01", (address,))

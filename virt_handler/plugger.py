@@ -1,0 +1,153 @@
+"""Carries the steps of `plugging` out: prepares a volume, renders its one disk, and has libvirt plug it.
+
+Used by `keeper`, one guest's steps one after another, beside the reconcile loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import libvirt
+from msgspec import structs
+
+from virt_handler.domains import Domain
+from virt_handler.errors import RenderError
+from virt_handler.launch import Owner, VolumeSource
+from virt_handler.layout import Layout
+from virt_handler.libvirt_host import LibvirtHost
+from virt_handler.model import DiskSource, Guest, Host
+from virt_handler.plugging import AddProcessors, Attach, Detach, Eject, Insert, Step
+from virt_types.v1 import (
+    CPU,
+    Devices,
+    Disk,
+    DomainSpec,
+    Firmware,
+    VirtualMachineInstance,
+    VirtualMachineInstanceSpec,
+    VirtualMachineInstanceStatus,
+    VolumeStatus,
+)
+
+log = logging.getLogger("virt_handler.plugger")
+
+BOTH = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
+DEADLINE = 60.0
+ASKED_ALREADY = "in the process of unplug"
+
+
+class Plugger:
+    """Plugs disks and processors on one host."""
+
+    def __init__(
+        self,
+        *,
+        libvirt_host: LibvirtHost,
+        volumes: VolumeSource,
+        layout: Layout,
+        render: Callable[[Guest], str],
+        host: Host,
+        owner: Owner,
+    ) -> None:
+        self._libvirt = libvirt_host
+        self._volumes = volumes
+        self._layout = layout
+        self._render = render
+        self._host = host
+        self._owner = owner
+
+    async def carry_out(self, vmi: VirtualMachineInstance, domain: Domain, step: Step) -> None:
+        """One step; may be repeated. Raises HandlerError."""
+        match step:
+            case Attach(name):
+                xml = await self._disk(vmi, domain, name)
+                await self._on(domain, f"attach volume {name}", lambda guest: guest.attachDeviceFlags(xml, BOTH))
+            case Insert(name):
+                xml = await self._disk(vmi, domain, name)
+                await self._on(domain, f"insert volume {name}", lambda guest: guest.updateDeviceFlags(xml, BOTH))
+            case Eject(name):
+                xml = self._drive(vmi, domain, name)
+                await self._on(domain, f"eject volume {name}", lambda guest: guest.updateDeviceFlags(xml, BOTH))
+            case Detach(name):
+                await self._on(domain, f"detach volume {name}", lambda guest: _detach(guest, f"ua-{name}"))
+            case AddProcessors(total):
+                await self._on(
+                    domain, f"give the guest {total} processors", lambda guest: guest.setVcpusFlags(total, BOTH)
+                )
+        log.info("plugged domain=%s step=%s", domain.name, step)
+
+    async def _disk(self, vmi: VirtualMachineInstance, domain: Domain, name: str) -> str:
+        lone = alone(vmi, domain, name)
+        sources = await self._volumes.prepare(lone, self._owner)
+        return self._xml(lone, sources)
+
+    def _drive(self, vmi: VirtualMachineInstance, domain: Domain, name: str) -> str:
+        return self._xml(alone(vmi, domain, name), {})
+
+    def _xml(self, lone: VirtualMachineInstance, sources: dict[str, DiskSource]) -> str:
+        """The one disk, rendered and proved in a domain that has nothing else."""
+        guest = Guest(lone, self._host, self._layout.files(lone.metadata.uid), sources, {})
+        disk = ET.fromstring(self._render(guest)).find("devices/disk")  # noqa: S314  rendered and proved here
+        if disk is None:
+            raise RenderError(f"volume {lone.spec.domain.devices.disks[0].name!r} makes no disk")
+        return ET.tostring(disk, encoding="unicode")
+
+    async def _on(self, domain: Domain, doing: str, function: Callable[[Any], object]) -> None:
+        await self._libvirt.on_domain(domain.uuid, doing, function, deadline=DEADLINE)
+
+
+def alone(vmi: VirtualMachineInstance, domain: Domain, name: str) -> VirtualMachineInstance:
+    """A VMI with this one disk. The targets that the guest's other disks have are taken."""
+    spec, disk = vmi.spec, _disk_of(vmi, name)
+    cpu = spec.domain.cpu or CPU()
+    machine = DomainSpec(
+        cpu=CPU(sockets=cpu.sockets, cores=cpu.cores, threads=cpu.threads),
+        memory=spec.domain.memory,
+        resources=spec.domain.resources,
+        machine=spec.domain.machine,
+        firmware=Firmware(uuid=domain.uuid),
+        io_threads_policy=spec.domain.io_threads_policy,
+        io_threads=spec.domain.io_threads,
+        launch_security=None,
+        devices=Devices(
+            disks=[structs.replace(disk, boot_order=None)],
+            block_multi_queue=spec.domain.devices.block_multi_queue,
+        ),
+    )
+    return VirtualMachineInstance(
+        metadata=vmi.metadata,
+        spec=VirtualMachineInstanceSpec(
+            architecture=spec.architecture,
+            domain=machine,
+            volumes=[volume for volume in spec.volumes if volume.name == name],
+        ),
+        status=VirtualMachineInstanceStatus(
+            volume_status=[VolumeStatus(name=each.alias, target=each.target) for each in domain.disks]
+        ),
+    )
+
+
+def _disk_of(vmi: VirtualMachineInstance, name: str) -> Disk:
+    found = next((disk for disk in vmi.spec.domain.devices.disks if disk.name == name), None)
+    if found is None:
+        raise RenderError(f"no disk named {name!r} in spec.domain.devices.disks")
+    return found
+
+
+def _detach(guest: Any, alias: str) -> None:
+    """Ask the guest to let go; asking while it already was asked is fine."""
+    flags = BOTH
+    for _ in range(2):
+        try:
+            guest.detachDeviceAlias(alias, flags)
+        except libvirt.libvirtError as error:
+            if ASKED_ALREADY in str(error):
+                return
+            if error.get_error_code() != libvirt.VIR_ERR_DEVICE_MISSING or flags != BOTH:
+                raise
+            flags = libvirt.VIR_DOMAIN_AFFECT_LIVE  # the definition has forgotten it already
+        else:
+            return
