@@ -17,6 +17,7 @@ from aiohttp import web
 
 from virt_api import (
     discovery,
+    expand,
     migration,
     portforward,
     proxy,
@@ -40,8 +41,9 @@ SHUTDOWN = 1.0  # seconds that open streams have to end
 MAX_BODY = 3 << 20  # what a Kubernetes API server accepts
 ROOT = f"/apis/{subresources.GROUP}"
 VERSIONED = ROOT + "/{version:v1|v1alpha3}"
-VM = VERSIONED + "/namespaces/{namespace}/virtualmachines/{name}"
-VMI = VERSIONED + "/namespaces/{namespace}/virtualmachineinstances/{name}"
+NAMESPACE = VERSIONED + "/namespaces/{namespace}"
+VM = NAMESPACE + "/virtualmachines/{name}"
+VMI = NAMESPACE + "/virtualmachineinstances/{name}"
 
 # What aiohttp refuses by itself, as a Status.
 CLIENT_ERRORS = {
@@ -102,6 +104,8 @@ def _routes() -> list[web.RouteDef]:
         web.put(VM + "/start", verbs.start),
         web.put(VM + "/stop", verbs.stop),
         web.put(VM + "/restart", verbs.restart),
+        web.get(VM + "/expand-spec", expand.expand_spec),
+        web.put(NAMESPACE + "/expand-vm-spec", expand.expand_vm_spec),
         web.put(VM + "/addvolume", volumes.add_to(volumes.MACHINE)),
         web.put(VM + "/removevolume", volumes.remove_from(volumes.MACHINE)),
         web.put(VMI + "/addvolume", volumes.add_to(volumes.INSTANCE)),

@@ -20,6 +20,7 @@ from virt_local.apiserver.call import Call
 from virt_local.apiserver.deletes import DeleteOptions
 from virt_local.apiserver.pipeline import Pipeline
 from virt_local.apiserver.rbac import Attributes
+from virt_local.apiserver.reviews import Reviews
 from virt_local.apiserver.routing import Route
 from virt_local.apiserver.status import bad_request
 
@@ -27,8 +28,9 @@ from virt_local.apiserver.status import bad_request
 class InProcessClient:
     """Implements virt_kube.api.KubeClient for one user."""
 
-    def __init__(self, pipeline: Pipeline, user: UserInfo, audit: AuditLog | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, reviews: Reviews, user: UserInfo, audit: AuditLog | None = None) -> None:
         self._pipeline = pipeline
+        self._reviews = reviews
         self._user = user
         self._audit = audit
 
@@ -62,6 +64,11 @@ class InProcessClient:
 
     async def create(self, resource: Resource, namespace: str, body: Json | bytes) -> bytes:
         with self._recorded("create", resource, namespace):
+            review = self._reviews.find(resource.group, resource.version, resource.plural)
+            if review is not None:
+                asked = _route("create", resource, namespace).attributes
+                self._pipeline.authorizer.require(self._user, asked)
+                return self._reviews.answer(review, _object(body), self._user, namespace)
             call = self._call("create", resource, namespace)
             return (await self._pipeline.create(call, _object(body), [])).body
 
@@ -124,10 +131,13 @@ class InProcessClient:
         self._audit.record(entry, 201 if verb == "create" else 200)
 
     def _call(self, verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "") -> Call:
-        if resource.plural == "namespaces" and not resource.group:
-            namespace = name
-        route = Route(verb, resource.group, resource.version, resource.plural, namespace, name, subresource)
-        return self._pipeline.call(self._user, route)
+        return self._pipeline.call(self._user, _route(verb, resource, namespace, name, subresource))
+
+
+def _route(verb: str, resource: Resource, namespace: str, name: str = "", subresource: str = "") -> Route:
+    if resource.plural == "namespaces" and not resource.group:
+        namespace = name
+    return Route(verb, resource.group, resource.version, resource.plural, namespace, name, subresource)
 
 
 def _object(body: Json | bytes) -> Json:

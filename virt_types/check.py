@@ -111,7 +111,7 @@ def judge(
     kind = known_kind(obj)
     if kind is None:
         return Verdict(str(obj.get("kind")), None, [_unknown_kind(obj)], notes)
-    causes = _schema_causes(obj, kind)
+    causes = schema_causes(obj, kind)
     if causes:
         return Verdict(kind.kind, None, causes, notes)
     try:
@@ -156,7 +156,7 @@ def _walker(kind: Kind) -> Walker:
     return compile_schema(_schema(kind))
 
 
-def _schema_causes(obj: Json, kind: Kind) -> list[Cause]:
+def schema_causes(obj: Json, kind: Kind) -> list[Cause]:
     """Wrong types, missing and unknown fields; sets the schema's defaults and drops nulls in `obj`."""
     result = _walker(kind)(obj, defaults=True, prune=True)
     causes = [cause for cause in result.causes if cause != UNCHECKED_RULES]

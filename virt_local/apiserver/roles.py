@@ -140,6 +140,7 @@ CLUSTER_ROLES: dict[str, Role] = {
             Rule(EVERYTHING, ("",), ("pods", "pods/status", "pods/eviction")),
             Rule(READ, ("",), ("namespaces", "persistentvolumes", "resourcequotas", "limitranges")),
             Rule(EVERYTHING, ("apps",), ("controllerrevisions",)),
+            Rule(("create",), ("authorization.k8s.io",), ("subjectaccessreviews",)),
             Rule(READ, ("storage.k8s.io",), ("storageclasses",)),
             Rule(READ, ("apiextensions.k8s.io",), ("customresourcedefinitions",)),
             _EVENTS,

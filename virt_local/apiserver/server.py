@@ -69,7 +69,8 @@ class ApiServer:
         )
         self._audit = audit
         self._gate = Gate(limits)
-        face = HttpFace(self._pipeline, documents, Reviews(authorizer, authenticator, tokens), self._gate)
+        self._reviews = Reviews(authorizer, authenticator, tokens)
+        face = HttpFace(self._pipeline, documents, self._reviews, self._gate)
         self._door = Door(face, authenticator, authorizer, self._gate, subresources=subresources, audit=audit)
         self._listener: Listener | None = None
         self._socket: asyncio.Server | None = None
@@ -81,7 +82,7 @@ class ApiServer:
 
     def client(self, user: UserInfo = SYSTEM) -> InProcessClient:
         """A KubeClient through the same pipeline, without HTTP."""
-        return InProcessClient(self._pipeline, user, self._audit)
+        return InProcessClient(self._pipeline, self._reviews, user, self._audit)
 
     async def bootstrap(self, definitions: list[Json]) -> None:
         """See to the first namespaces and roles, and these CustomResourceDefinitions, as this version has them."""
