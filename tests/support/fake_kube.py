@@ -295,6 +295,8 @@ class FakeKube:
                 self._settle(key, new)
         alive = {obj["metadata"]["uid"] for obj in self._objects.values()}
         for key, obj in [*self._objects.items()]:
+            if key not in self._objects:  # went with an earlier one
+                continue
             owners = obj["metadata"].get("ownerReferences") or []
             if owners and not any(o["uid"] in alive for o in owners) and not obj["metadata"].get("deletionTimestamp"):
                 new = copy.deepcopy(obj)

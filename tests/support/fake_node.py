@@ -49,6 +49,7 @@ class FakeNode:
         *,
         boots: bool = True,
         stops: bool = True,
+        fails: bool = False,
         clock: Clock = loop_clock,
     ) -> None:
         self.kube = kube
@@ -56,6 +57,7 @@ class FakeNode:
         self.name = name
         self.boots = boots
         self.stops = stops
+        self.fails = fails  # guests end before they run
         self.started: list[str] = []
         self.running: dict[tuple[str, str], str] = {}
 
@@ -107,6 +109,8 @@ class FakeNode:
         elif final and HANDLER_FINALIZER in meta.get("finalizers", []) and meta.get("deletionTimestamp"):
             rest = [each for each in meta["finalizers"] if each != HANDLER_FINALIZER]
             await self._patch(vmi, [{"op": "replace", "path": "/metadata/finalizers", "value": rest}])
+        elif phase == "Scheduled" and self.fails:
+            await self._write(vmi, "Failed")
         elif phase == "Scheduled" and self.boots and not meta.get("deletionTimestamp"):
             key = (meta["namespace"], meta["name"])
             assert meta["uid"] not in self.started, "one VMI was started twice"
@@ -121,8 +125,11 @@ class FakeNode:
         ready = phase == "Running"
         if not ready:
             self.running.pop((vmi["metadata"]["namespace"], vmi["metadata"]["name"]), None)
-        conditions = [each for each in vmi["status"].get("conditions", []) if each["type"] != "Ready"]
+        conditions = [each for each in vmi["status"].get("conditions", []) if each["type"] not in ("Ready", "Paused")]
         condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": now}
+        if ready and vmi["spec"].get("startStrategy") == "Paused":
+            condition.update(status="False", reason="GuestPaused")
+            conditions.append({"type": "Paused", "status": "True", "reason": "PausedByUser"})
         if not ready:
             condition.update(reason="GuestNotRunning", message="Guest VM is not reported as running")
         await self._patch(

@@ -1,13 +1,14 @@
 """Starts that failed in a row, and the rest before the next one (spec 2.3).
 
-A start failed when its instance ended without ever running, or within a minute of it, though nobody had asked for its
-end. The first short life is forgiven at once; a guest that crashes again and again right after it booted backs off
-like one that never boots. (KubeVirt forgets failures the moment a guest runs, and restarts such a guest for ever.)
+A start failed when its instance ended without ever running, or crashed within a minute of it (shut itself down within
+five seconds), though nobody had asked for its end. The first short life is forgiven at once; a guest that ends again
+and again right after it booted backs off like one that never boots. (KubeVirt forgets failures the moment a guest runs,
+and restarts such a guest for ever.)
 """
 
 from __future__ import annotations
 
-from virt_controller.phase import FAILED, RUNNING, has_run, is_final, is_going, phase, since
+from virt_controller.phase import FAILED, RUNNING, SUCCEEDED, has_run, is_final, is_going, phase, since
 from virt_controller.vm.observed import Observed
 from virt_controller.vm.strategy import BACKING_OFF, is_stop_for, strategy
 from virt_kube.clock import parse_time, rfc3339
@@ -17,6 +18,7 @@ BACKOFF_STEP = 10.0
 BACKOFF_CAP = 300.0
 BACKOFF_JITTER = 0.5
 STABLE_SECONDS = 60.0
+SHORT_LIFE = {FAILED: STABLE_SECONDS, SUCCEEDED: 5.0}
 
 
 def start_failure(observed: Observed, now: float) -> VirtualMachineStartFailure | None:
@@ -64,9 +66,9 @@ def rest(failure: VirtualMachineStartFailure | None, now: float) -> float:
 
 
 def _is_short_life(observed: Observed, vmi: VirtualMachineInstance, now: float) -> bool:
-    """Whether a guest that would be started again ended within a minute of running."""
-    again = phase(vmi) == FAILED or strategy(observed.vm) == "Always"
-    return again and strategy(observed.vm) != "Once" and _lived(vmi, now) < STABLE_SECONDS
+    """Whether a guest that would be started again ended too soon."""
+    again = {FAILED: ("Always", "RerunOnFailure"), SUCCEEDED: ("Always",)}[phase(vmi)]
+    return strategy(observed.vm) in again and _lived(vmi, now) < SHORT_LIFE[phase(vmi)]
 
 
 def _lived(vmi: VirtualMachineInstance, now: float) -> float:

@@ -199,7 +199,9 @@ def _observed_generation(observed: Observed, changed: Changes | None) -> int | N
 def _why_not_started(
     vmi: VirtualMachineInstance | None, failure: VirtualMachineStartFailure, told: VirtualMachineCondition | None
 ) -> VirtualMachineCondition | None:
-    """Why the last start failed. The VMI that knew is soon gone, so the VM says it until a start succeeds."""
+    """Why the last start failed. The VMI that knew is soon gone, so the VM says it until a guest runs."""
+    if vmi is not None and phase(vmi) == RUNNING:
+        return None
     if vmi is None or not is_final(vmi) or vmi.metadata.uid != failure.last_failed_vmi_uid:
         return told if told is not None and told.reason not in SYNC_FAILURES else None
     ready = condition(vmi, "Ready")

@@ -6,7 +6,7 @@ import logging
 
 from virt_controller.caches import CLAIM_INDEX, UNPLACED_INDEX, Caches
 from virt_controller.objects import Node, PersistentVolumeClaim
-from virt_controller.phase import FAILED, enter, is_final, set_condition
+from virt_controller.phase import FAILED, drop_conditions, enter, is_final, set_condition
 from virt_controller.placer import NOT_RUNNING, Placer
 from virt_controller.vmi.decide import End, Fail, Place, ReleaseOrphan, decide
 from virt_controller.vmi.volumes import failed
@@ -98,6 +98,7 @@ class InstanceController:
         new = _copy(vmi)
         if not is_final(new):
             enter(new.status, FAILED, self._clock())
+        drop_conditions(new.status, "Synchronized")
         new.metadata.finalizers = [each for each in new.metadata.finalizers if each != labels.VMI_FINALIZER]
         await self._patch(vmi, _difference(vmi, new))
         log.info("instance ended unplaced namespace=%s name=%s", *key_of(vmi))

@@ -19,6 +19,7 @@ from support.machines import UID
 from virt_controller.vm.decide import decide
 from virt_controller.vm.effects import WriteStatus
 from virt_controller.vm.ending import ENDED
+from virt_controller.vm.failures import backoff
 from virt_controller.vm.observed import Observed
 from virt_controller.vm.status import printable_status
 from virt_kube.clock import rfc3339
@@ -26,6 +27,7 @@ from virt_types.codec import from_builtins, to_builtins
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
 RECORDING = Path(__file__).parents[4] / "shared/data/oracle/vm-lifecycle.jsonl"
+DELAYS = RECORDING.with_name("backoff.jsonl")
 CASES = ("Always", "Manual", "RerunOnFailure", "Once", "running=true", "running=false", "orphan", "strategy-switch")
 
 # case, step: the fields that differ, and why
@@ -139,6 +141,14 @@ def differences(moment: Moment) -> dict[str, tuple[object, object]]:
     if effects:
         different["effects"] = ([], effects)
     return different
+
+
+@pytest.mark.skipif(not DELAYS.exists(), reason=f"no recording at {DELAYS}")
+def test_every_recorded_rest_is_one_of_ours() -> None:
+    recorded = [json.loads(line) for line in DELAYS.read_text().splitlines()]
+    assert {entry["n"] for entry in recorded} == {1, 2, 3}
+    for entry in recorded:  # the timestamps they wait for are whole seconds
+        assert backoff(entry["n"], 0.0) - 1 <= entry["delay_s"] <= backoff(entry["n"], 1.0) + 1
 
 
 LAG = 2  # VMI events the recorded status may be behind

@@ -241,7 +241,8 @@ class World:
         assert not vm["metadata"].get("deletionTimestamp"), f"{name}: a VM that can't be deleted"
         status, strategy = vm["status"], vm["spec"]["runStrategy"]
         assert status.get("created", False) == (vmi is not None), name
-        assert status.get("ready", False) == (phase == "Running"), name
+        paused = vmi is not None and vmi["spec"].get("startStrategy") == "Paused"
+        assert status.get("ready", False) == (phase == "Running" and not paused), name
         assert not status.get("stateChangeRequests"), f"{name}: a request left behind {status}"
         if vmi is not None:
             assert vmi["metadata"]["ownerReferences"][0]["uid"] == vm["metadata"]["uid"], name
