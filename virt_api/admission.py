@@ -55,6 +55,7 @@ class OtherKind(NamedTuple):
     validate: Callable[[Any], list[Cause]]
     update: Callable[[Any, Any], list[Cause]] | None = None
     create: Callable[[KubeClient, Any, str], Awaitable[list[Cause]]] | None = None
+    labels: Callable[[Any], dict[str, str]] | None = None  # of a new object, where it has none of that name
     warnings: Callable[[Any], Iterable[str]] | None = None
 
 
@@ -88,6 +89,7 @@ OTHERS = {
         validation.validate_migration,
         update.migration_update,
         surroundings.new_migration,
+        lambda migration: {labels.VMI_NAME: vmi_id(migration.spec.vmi_name or "")},
     ),
     ("pool.kubevirt.io", "virtualmachinepools"): OtherKind(
         VirtualMachinePool, validation.validate_pool, update.pool_update
@@ -253,6 +255,9 @@ class KubeVirtAdmission:
         if old is None and rules.create is not None and self._kube is not None and not causes:
             causes = await rules.create(self._kube, typed, request.namespace)
         _refuse(causes, kind, request.name)
+        if old is None and rules.labels is not None:
+            found = rules.labels(typed) | typed.metadata.labels
+            obj = obj | {"metadata": (obj.get("metadata") or {}) | {"labels": found}}
         return AdmissionResult(obj, tuple(rules.warnings(typed)) if rules.warnings is not None else ())
 
     def _check_node(self, user: UserInfo, old: Json, obj: Json, name: str) -> None:

@@ -7,6 +7,7 @@ included: their manifests are for a cluster.
 from __future__ import annotations
 
 import datetime
+import json
 import re
 import secrets
 import uuid
@@ -14,13 +15,15 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from virt_types import crds, legacy, validation
+from virt_types import crds, legacy, names, validation
 from virt_types.codec import from_builtins, to_builtins
 from virt_types.defaults import default_vm, default_vmi
 from virt_types.errors import Cause, InvalidObject
 from virt_types.kinds import KINDS, Kind
+from virt_types.meta import ObjectMeta
 from virt_types.structural import UNCHECKED_RULES, Walker, compile_schema
 from virt_types.structural.suggest import suggestion
+from virt_types.validation.scope import shown
 
 Json = dict[str, Any]
 # Ours to judge, unlike the kinds of Kubernetes itself.
@@ -122,7 +125,7 @@ def judge(
         default_vm(typed, new_uuid=new_uuid, new_mac=new_mac)  # type: ignore[arg-type]
     elif kind.kind == "VirtualMachineInstance":
         default_vmi(typed, new_uuid=new_uuid, new_mac=new_mac, now=now())  # type: ignore[arg-type]
-    causes = RULES[kind.kind](typed)
+    causes = [*RULES[kind.kind](typed), *_metadata_causes(typed.metadata)]  # type: ignore[attr-defined]
     if causes:
         return Verdict(kind.kind, None, causes, notes)
     return Verdict(kind.kind, _stored(obj, to_builtins(typed), kind), [], notes)
@@ -144,6 +147,21 @@ def _unknown_kind(obj: Json) -> Cause:
     hint = f', use apiVersion "{same.api_version}"' if same else ""
     message = f'no matches for kind "{name}" in version "{api_version}"{hint}'
     return Cause("FieldValueNotFound", message, "apiVersion" if same else "kind")
+
+
+def _metadata_causes(metadata: ObjectMeta) -> list[Cause]:
+    """What an API server says of every object's names and labels, in its words."""
+    found = []
+    if not metadata.name and not metadata.generate_name:
+        message = "Required value: name or generateName is required"
+        found.append(Cause("FieldValueRequired", message, "metadata.name"))
+    words = [("metadata.labels", key, names.qualified_name_problems(key)) for key in metadata.labels]
+    words += [("metadata.labels", value, names.label_value_problems(value)) for value in metadata.labels.values()]
+    words += [("metadata.annotations", key, names.qualified_name_problems(key.lower())) for key in metadata.annotations]
+    for field, value, problems in words:
+        quoted = json.dumps(shown(value), ensure_ascii=False)
+        found += [Cause("FieldValueInvalid", f"Invalid value: {quoted}: {why}", field) for why in problems]
+    return found
 
 
 @cache

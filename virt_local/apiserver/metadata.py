@@ -24,43 +24,16 @@ from virt_local.apiserver.status import (
     server_error,
 )
 from virt_types.errors import Cause
+from virt_types.names import LABEL, LABEL_TEXT, label_value_problems, qualified_name_problems, subdomain_problems
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, nothing that looks like another: as generateName always had
-MAX_NAME = 253
 MAX_GENERATED_BASE = 58
 MAX_ANNOTATIONS = 256 * 1024
 
-_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
-_QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-_LABEL_VALUE = rf"({_QUALIFIED})?"
-
-LABEL_TEXT = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
-    f"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
-)
-SUBDOMAIN_TEXT = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
-    f"end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
-)
 _DNS1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 DNS1035_TEXT = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
     f"and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '{_DNS1035}')"
-)
-QUALIFIED_TEXT = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    f"character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_QUALIFIED}')"
-)
-QUALIFIED_SLASHES_TEXT = (
-    "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-    f"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    f"'{_QUALIFIED}') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-)
-LABEL_VALUE_TEXT = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-    f"'{_LABEL_VALUE}')"
 )
 STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _NAMES_1035 = frozenset({"services"})
@@ -231,18 +204,13 @@ def _name_causes(meta: Json, resource: ResourceType) -> list[Cause]:
 def name_problems(name: str, resource: ResourceType) -> list[str]:
     if resource.builtin and resource.plural in _LABEL_NAMES | _NAMES_1035:
         problems = [] if len(name) <= 63 else ["must be no more than 63 bytes"]
-        pattern, text = (_LABEL, LABEL_TEXT) if resource.plural in _LABEL_NAMES else (_DNS1035, DNS1035_TEXT)
+        pattern, text = (LABEL, LABEL_TEXT) if resource.plural in _LABEL_NAMES else (_DNS1035, DNS1035_TEXT)
         if "." in name and resource.plural in _LABEL_NAMES:
             return [*problems, "must not contain dots"]
         return problems if re.fullmatch(pattern, name) else [*problems, text]
     if resource.group == RBAC_GROUP:
         return _segment_problems(name)
     return subdomain_problems(name)
-
-
-def subdomain_problems(name: str) -> list[str]:
-    problems = [] if len(name) <= MAX_NAME else [f"must be no more than {MAX_NAME} bytes"]
-    return problems if re.fullmatch(_SUBDOMAIN, name) else [*problems, SUBDOMAIN_TEXT]
 
 
 def _segment_problems(name: str) -> list[str]:
@@ -258,32 +226,6 @@ def _label_causes(labels: Mapping[str, str]) -> list[Cause]:
         found += [invalid_value("metadata.labels", key, why) for why in qualified_name_problems(key)]
         found += [invalid_value("metadata.labels", value, why) for why in label_value_problems(value)]
     return found
-
-
-def label_value_problems(value: str) -> list[str]:
-    if len(value) > 63:
-        return ["must be no more than 63 bytes"]
-    return [] if re.fullmatch(_LABEL_VALUE, value) else [LABEL_VALUE_TEXT]
-
-
-def qualified_name_problems(key: str) -> list[str]:
-    prefix, slash, name = key.partition("/")
-    if not slash:
-        prefix, name = "", key
-    elif "/" in name:
-        return [QUALIFIED_SLASHES_TEXT]
-    problems: list[str] = []
-    if slash and not prefix:
-        problems.append("prefix part must be non-empty")
-    elif slash and not re.fullmatch(_SUBDOMAIN, prefix):
-        problems.append(f"prefix part {SUBDOMAIN_TEXT}")
-    if not name:
-        problems.append("name part must be non-empty")
-    elif len(name) > 63:
-        problems.append("name part must be no more than 63 bytes")
-    if not re.fullmatch(_QUALIFIED, name):
-        problems.append(QUALIFIED_TEXT)
-    return problems
 
 
 def _owner_causes(owners: list[Json]) -> list[Cause]:

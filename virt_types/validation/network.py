@@ -108,7 +108,7 @@ def bindings(scope: Scope) -> Iterator[Cause]:
     for path, interface in scope.interfaces:
         gone = [name for name in DISCONTINUED if getattr(interface, name) is not None]
         yield from (invalid(f"{path}.{name}", DISCONTINUED[name]) for name in gone)
-        if len(BINDINGS) - _bindings_of(interface).count(None) + len(gone) != 1:
+        if _bindings_of(interface).count(None) != len(BINDINGS) - 1:
             name = shown(interface.name)
             yield invalid(path, f"logical {name} interface must have exactly one binding method or binding plugin")
         yield from _binding_of_network(scope, path, interface)

@@ -10,11 +10,12 @@ from virt_kube.api import ApiError
 from virt_local.apiserver.ages import duration
 from virt_local.apiserver.builtins import BUILTINS
 from virt_local.apiserver.jsonpath import compile_path
-from virt_local.apiserver.metadata import name_problems, qualified_name_problems
+from virt_local.apiserver.metadata import name_problems
 from virt_local.apiserver.negotiate import negotiate
 from virt_local.apiserver.registry import version_rank
 from virt_local.apiserver.routing import resource_route, split
 from virt_local.apiserver.selectors import FieldSelector, LabelSelector, path_reader
+from virt_types.names import qualified_name_problems
 
 LABELS = {"app": "web", "tier": "1", "e.com/x": ""}
 

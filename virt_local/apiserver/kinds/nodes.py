@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 
 from virt_kube.api import Json
-from virt_local.apiserver import metadata
 from virt_local.apiserver.kinds import values
 from virt_local.apiserver.status import DUPLICATE, forbidden_value, invalid_value, not_supported, required, shown
 from virt_types.errors import Cause
+from virt_types.names import label_value_problems
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -45,7 +45,7 @@ def _taints(taints: list[Json]) -> list[Cause]:
         at = f"metadata.taints[{index}]"
         key, effect, value = taint.get("key") or "", taint.get("effect") or "", taint.get("value") or ""
         found += values.qualified_name(f"{at}.key", key)
-        found += [invalid_value(f"{at}.value", value, why) for why in metadata.label_value_problems(value)]
+        found += [invalid_value(f"{at}.value", value, why) for why in label_value_problems(value)]
         if not effect:
             found.append(required(f"{at}.effect"))
         elif effect not in _EFFECTS:

@@ -11,9 +11,9 @@ from typing import Any
 
 from virt_kube.api import Json
 from virt_local.apiserver.kinds import values
-from virt_local.apiserver.metadata import label_value_problems
 from virt_local.apiserver.status import DUPLICATE, forbidden_value, invalid_value, not_supported, required, shown
 from virt_types.errors import Cause
+from virt_types.names import label_value_problems
 
 NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")

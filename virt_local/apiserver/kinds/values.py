@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from virt_kube.api import Json
-from virt_local.apiserver import metadata
 from virt_local.apiserver.status import TOO_LONG, invalid_value, not_supported, required
 from virt_types.errors import Cause
+from virt_types.names import LABEL_TEXT, qualified_name_problems, subdomain_problems
 from virt_types.quantity import parse
 
 PORT_TEXT = "must be between 1 and 65535, inclusive"
@@ -65,15 +65,15 @@ def label_name(field: str, value: str) -> list[Cause]:
     """A DNS label: names of ports, containers, volumes."""
     if len(value) > 63:
         return [invalid_value(field, value, "must be no more than 63 bytes")]
-    return [] if _PORT_NAME.fullmatch(value) else [invalid_value(field, value, metadata.LABEL_TEXT)]
+    return [] if _PORT_NAME.fullmatch(value) else [invalid_value(field, value, LABEL_TEXT)]
 
 
 def subdomain(field: str, value: str) -> list[Cause]:
-    return [invalid_value(field, value, why) for why in metadata.subdomain_problems(value)]
+    return [invalid_value(field, value, why) for why in subdomain_problems(value)]
 
 
 def qualified_name(field: str, value: str) -> list[Cause]:
-    return [invalid_value(field, value, why) for why in metadata.qualified_name_problems(value)]
+    return [invalid_value(field, value, why) for why in qualified_name_problems(value)]
 
 
 def at_most(field: str, value: str, limit: int) -> list[Cause]:
