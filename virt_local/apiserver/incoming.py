@@ -17,15 +17,26 @@ _UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
 _LEGACY_GROUP = "kubevirt.io"
 
 
+def respelled(call: Call, obj: Json) -> Json:
+    """An object of one of KubeVirt's old versions with today's field names; what was changed becomes warnings."""
+    resource = call.resource
+    old = not call.version.storage or resource.view_of is not None
+    if resource.group != _LEGACY_GROUP or not old or obj.get("apiVersion") != call.api_version:
+        return obj
+    from virt_types.legacy import convert
+
+    obj, notes = convert(obj)
+    call.warnings += notes
+    obj["apiVersion"] = call.api_version
+    if obj.get("kind") == resource.shown.kind:
+        obj["kind"] = resource.kind
+    return obj
+
+
 def identified(call: Call, obj: Json, *, patched: bool) -> Json:
     """The body with today's spellings, proved to be of the kind and version of the path."""
     resource = call.resource
-    if resource.group == _LEGACY_GROUP and not call.version.storage and obj.get("apiVersion") == call.api_version:
-        from virt_types.legacy import convert
-
-        obj, notes = convert(obj)
-        call.warnings += notes
-        obj["apiVersion"] = call.api_version
+    obj = respelled(call, obj)
     kind, api_version = obj.get("kind") or "", obj.get("apiVersion") or ""
     if resource.builtin:
         _require_builtin(call, obj, kind, api_version, patched=patched)

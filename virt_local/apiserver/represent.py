@@ -12,6 +12,7 @@ import msgspec
 
 from virt_kube.api import Json
 from virt_local.apiserver import typed
+from virt_local.apiserver.patches import same_json
 from virt_local.apiserver.registry import ResourceType, Version
 
 # core/v1 Event field -> events.k8s.io/v1 field.
@@ -45,11 +46,16 @@ _partial = msgspec.json.Decoder(_Partial)
 
 def encode(obj: Json, resource: ResourceType) -> bytes:
     """The bytes to store."""
-    return _encode(obj, _stored_version(resource), resource.kind)
+    return _encode(obj, _stored_version(resource), resource.shown.kind)
 
 
 def _stored_version(resource: ResourceType) -> str:
-    return "v1" if resource.view_of else resource.api_version(resource.storage)
+    return resource.shown.api_version(resource.shown.storage)
+
+
+def _is_newer_event(resource: ResourceType) -> bool:
+    """An Event of events.k8s.io: a view in other fields. Other views differ in name only."""
+    return resource.view_of is not None and resource.builtin
 
 
 def _encode(obj: Json, api_version: str, kind: str) -> bytes:
@@ -63,6 +69,11 @@ def decode(value: bytes) -> Json:
     return found
 
 
+def same(obj: Json, value: bytes) -> bool:
+    """Whether a decoded object is what the bytes say."""
+    return same_json(obj, decode(value))
+
+
 def meta(value: bytes) -> _Meta:
     """Labels and identity, without decoding the rest."""
     return _partial.decode(value).metadata
@@ -74,11 +85,11 @@ def _prefix(api_version: str, kind: str) -> bytes:
 
 def served(value: bytes, resource: ResourceType, version: Version) -> bytes:
     """A stored object as one version of one resource shows it."""
-    if resource.view_of:
+    if _is_newer_event(resource):
         return _encode(from_storage(decode(value), resource), resource.api_version(version), resource.kind)
-    if version.storage:
+    if version.storage and resource.view_of is None:
         return value
-    stored = _prefix(resource.api_version(resource.storage), resource.kind)
+    stored = _prefix(_stored_version(resource), resource.shown.kind)
     return _prefix(resource.api_version(version), resource.kind) + value.removeprefix(stored)
 
 
@@ -92,17 +103,18 @@ def list_item(value: bytes, resource: ResourceType, version: Version) -> bytes:
 
 def to_storage(obj: Json, resource: ResourceType) -> Json:
     """A decoded object of any version, renamed to the stored one."""
-    if resource.view_of:
+    if _is_newer_event(resource):
         obj = core_event(obj)
         typed.normal("Event", obj)
     obj["apiVersion"] = _stored_version(resource)
-    obj["kind"] = resource.kind
+    obj["kind"] = resource.shown.kind
     return obj
 
 
 def from_storage(obj: Json, resource: ResourceType) -> Json:
     """A decoded stored object in the fields of the resource that views it."""
-    if not resource.view_of:
+    obj["kind"] = resource.kind
+    if not _is_newer_event(resource):
         return obj
     found = _event(obj, _EVENT_NAMES)
     typed.normal("events.Event", found)

@@ -30,7 +30,7 @@ class Lines:
         if self._heads:
             self._heads = False
             return watches.line(event.type, self._table(event.value, heads=True))
-        key = ("table", event.type, self._call.resource.group, self._call.version.name, self._include)
+        key = ("table", event.type, self._call.resource.qualified, self._call.version.name, self._include)
         return watches.cached(event, key, lambda: watches.line(event.type, self._table(event.value, heads=False)))
 
     def _table(self, value: bytes, *, heads: bool) -> bytes:

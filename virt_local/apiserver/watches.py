@@ -169,7 +169,7 @@ def plain_line(call: Call, event: Event) -> bytes:
         return line(event.type, represent.served(event.value, call.resource, call.version))
     return cached(
         event,
-        ("line", event.type, call.resource.group, call.version.name),
+        ("line", event.type, call.resource.qualified, call.version.name),
         lambda: line(event.type, represent.served(event.value, call.resource, call.version)),
     )
 
