@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from support.api_server import Kubectl, Served, find_kubectl, serve
@@ -92,13 +91,14 @@ def test_the_rules_are_those_of_today(kubectl: Kubectl) -> None:
     assert 'unknown field "spec.runing"' in refused.stderr
 
 
-def test_explain_and_watch_know_the_former_name(kubectl: Kubectl, tmp_path: Path) -> None:
+def test_explain_and_watch_know_the_former_name(kubectl: Kubectl) -> None:
     assert "OfflineVirtualMachine" in kubectl("explain", "ovm")
-    watching = kubectl.start("get", "ovm", "--watch", "-o", "name", "--request-timeout=5s")
+    watching = kubectl.start("get", "ovm", "mongodb", "--watch", "-o", "name", "--request-timeout=20s")
     try:
-        kubectl("label", "vm", "mongodb", "watched=yes")
         assert watching.stdout is not None
-        assert {watching.stdout.readline().strip() for _ in range(2)} == {"offlinevirtualmachine.kubevirt.io/mongodb"}
+        assert watching.stdout.readline() == "offlinevirtualmachine.kubevirt.io/mongodb\n"
+        kubectl("label", "vm", "mongodb", "watched=yes")
+        assert watching.stdout.readline() == "offlinevirtualmachine.kubevirt.io/mongodb\n"
     finally:
         watching.kill()
         watching.communicate()
