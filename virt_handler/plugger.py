@@ -14,11 +14,11 @@ import libvirt
 from msgspec import structs
 
 from virt_handler.domains import Domain
-from virt_handler.errors import RenderError
+from virt_handler.errors import GuestStateError, RenderError
 from virt_handler.launch import Owner, VolumeSource
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
-from virt_handler.model import DiskSource, Guest, Host
+from virt_handler.model import Guest, Host
 from virt_handler.plugging import AddProcessors, Attach, Detach, Eject, Insert, Step
 from virt_types.v1 import (
     CPU,
@@ -36,6 +36,8 @@ log = logging.getLogger("virt_handler.plugger")
 
 BOTH = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
 DEADLINE = 60.0
+# The parts of a disk that are its medium.
+MEDIUM = frozenset({"source", "backingStore"})
 ASKED_ALREADY = "in the process of unplug"
 
 
@@ -67,10 +69,9 @@ class Plugger:
                 await self._on(domain, f"attach volume {name}", lambda guest: guest.attachDeviceFlags(xml, BOTH))
             case Insert(name):
                 xml = await self._disk(vmi, domain, name)
-                await self._on(domain, f"insert volume {name}", lambda guest: guest.updateDeviceFlags(xml, BOTH))
+                await self._on(domain, f"insert volume {name}", lambda guest: _change_medium(guest, name, xml))
             case Eject(name):
-                xml = self._drive(vmi, domain, name)
-                await self._on(domain, f"eject volume {name}", lambda guest: guest.updateDeviceFlags(xml, BOTH))
+                await self._on(domain, f"eject volume {name}", lambda guest: _change_medium(guest, name))
             case Detach(name):
                 await self._on(domain, f"detach volume {name}", lambda guest: _detach(guest, f"ua-{name}"))
             case AddProcessors(total):
@@ -80,15 +81,9 @@ class Plugger:
         log.info("plugged domain=%s step=%s", domain.name, step)
 
     async def _disk(self, vmi: VirtualMachineInstance, domain: Domain, name: str) -> str:
+        """The one disk, rendered and proved in a domain that has nothing else."""
         lone = alone(vmi, domain, name)
         sources = await self._volumes.prepare(lone, self._owner)
-        return self._xml(lone, sources)
-
-    def _drive(self, vmi: VirtualMachineInstance, domain: Domain, name: str) -> str:
-        return self._xml(alone(vmi, domain, name), {})
-
-    def _xml(self, lone: VirtualMachineInstance, sources: dict[str, DiskSource]) -> str:
-        """The one disk, rendered and proved in a domain that has nothing else."""
         guest = Guest(lone, self._host, self._layout.files(lone.metadata.uid), sources, {})
         disk = ET.fromstring(self._render(guest)).find("devices/disk")  # noqa: S314  rendered and proved here
         if disk is None:
@@ -135,6 +130,23 @@ def _disk_of(vmi: VirtualMachineInstance, name: str) -> Disk:
     if found is None:
         raise RenderError(f"no disk named {name!r} in spec.domain.devices.disks")
     return found
+
+
+def _change_medium(guest: Any, name: str, rendered: str = "") -> None:
+    """Give the drive the rendered disk's source, or none. libvirt lets nothing else of a drive change."""
+    root = ET.fromstring(guest.XMLDesc())  # noqa: S314  written by libvirt
+    drive = root.find(f"devices/disk/alias[@name='ua-{name}']/..")
+    if drive is None:
+        raise GuestStateError(f"the guest has no drive {name!r}")
+    for gone in [item for item in drive if item.tag in MEDIUM]:
+        drive.remove(gone)
+    if rendered:
+        disk = ET.fromstring(rendered)  # noqa: S314  rendered and proved here
+        drive.set("type", disk.get("type", "file"))
+        drive.extend(item for item in disk if item.tag in MEDIUM)
+        for old, new in zip(drive.iterfind("driver"), disk.iterfind("driver"), strict=False):
+            old.set("type", new.get("type", "raw"))
+    guest.updateDeviceFlags(ET.tostring(drive, encoding="unicode"), BOTH)
 
 
 def _detach(guest: Any, alias: str) -> None:

@@ -1,0 +1,112 @@
+"""What is plugged into a running guest, decided from its VMI and its domain."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from virt_handler import plugging
+from virt_handler.domain import render
+from virt_handler.domains import Disk, Domain, read_domain
+from virt_handler.model import DiskSource, Guest, GuestFiles, Host
+from virt_handler.plugger import alone
+from virt_handler.plugging import AddProcessors, Attach, Detach, Eject, Insert, steps
+from virt_types.codec import from_builtins
+from virt_types.v1 import VirtualMachineInstance
+
+ROOT = {"name": "root", "containerDisk": {"image": "x"}}
+DATA = {"name": "data", "persistentVolumeClaim": {"claimName": "c", "hotpluggable": True}}
+ROOT_DISK, DATA_DISK = {"name": "root", "disk": {"bus": "virtio"}}, {"name": "data", "disk": {"bus": "scsi"}}
+DRIVE = {"name": "data", "cdrom": {"bus": "sata"}}
+PLUGGED = Disk("data", "sda", "/c/disk.img")
+
+
+def vmi(volumes: list[Any], disks: list[Any], **more: Any) -> VirtualMachineInstance:
+    domain = {"devices": {"disks": disks}, **more.pop("domain", {})}
+    return from_builtins(
+        {"metadata": {"name": "vm", "uid": "1"}, "spec": {"volumes": volumes, "domain": domain}, **more},
+        VirtualMachineInstance,
+    )
+
+
+def domain(*disks: Disk, **more: Any) -> Domain:
+    return Domain("11111111-1111-1111-1111-111111111111", "default_vm", "1", "running", "booted", disks=disks, **more)
+
+
+HERE = Disk("root", "vda", "/o.qcow2")
+
+
+@pytest.mark.parametrize(
+    ("volumes", "disks", "there", "expected"),
+    [
+        ([ROOT], [ROOT_DISK], [HERE], []),
+        ([ROOT, DATA], [ROOT_DISK, DATA_DISK], [HERE], [Attach("data")]),
+        ([ROOT, DATA], [ROOT_DISK, DATA_DISK], [HERE, PLUGGED], []),
+        ([ROOT], [ROOT_DISK], [HERE, PLUGGED], [Detach("data")]),
+        ([ROOT, DATA], [ROOT_DISK, DRIVE], [HERE, Disk("data", "sda", "", "cdrom")], [Insert("data")]),
+        ([ROOT], [ROOT_DISK, DRIVE], [HERE, Disk("data", "sda", "/c/disk.img", "cdrom")], [Eject("data")]),
+        ([ROOT], [ROOT_DISK, DRIVE], [HERE, Disk("data", "sda", "", "cdrom")], []),
+        ([ROOT, DATA], [ROOT_DISK], [HERE], []),  # a volume without a disk is nothing to plug
+        ([ROOT], [ROOT_DISK], [], []),  # a permanent disk is not plugged, whatever happened to it
+        ([DATA | {"name": "new"}], [DATA_DISK | {"name": "new"}], [PLUGGED], [Detach("data"), Attach("new")]),
+    ],
+)
+def test_steps(volumes: list[Any], disks: list[Any], there: list[Disk], expected: list[Any]) -> None:
+    assert steps(vmi(volumes, disks), domain(*there)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sockets", "now", "most", "expected"),
+    [(2, 2, 8, []), (4, 4, 8, [AddProcessors(8)]), (1, 4, 8, []), (9, 2, 8, []), (4, 0, 0, [])],
+)
+def test_processors_only_grow_and_only_to_what_the_domain_was_made_for(
+    sockets: int, now: int, most: int, expected: list[Any]
+) -> None:
+    cpu = {"cpu": {"sockets": sockets, "cores": 2 if expected else 1, "threads": 1}}
+    assert steps(vmi([], [], domain=cpu), domain(vcpus=now, max_vcpus=most)) == expected
+
+
+def test_progress_is_told_in_volume_statuses_words_and_news_only_once() -> None:
+    wanted = vmi([ROOT, DATA], [ROOT_DISK, DATA_DISK])
+    pending = plugging.progress(wanted, domain(HERE), {"data": ("FailedPvcNotFound", "no claim")})
+    assert pending == {"data": plugging.VolumeProgress("Pending", "FailedPvcNotFound", "no claim")}
+    ready = plugging.progress(wanted, domain(HERE, PLUGGED), {})
+    assert ready["data"].phase == "Ready"
+    assert [reason for reason, _ in plugging.news(wanted, ready)] == ["VolumeReady"]
+    told = vmi([ROOT, DATA], [ROOT_DISK, DATA_DISK], status={"volumeStatus": [{"name": "data", "phase": "Ready"}]})
+    assert list(plugging.news(told, ready)) == []
+    leaving = vmi([ROOT], [ROOT_DISK], status={"volumeStatus": [{"name": "data", "phase": "Detaching"}]})
+    assert plugging.progress(leaving, domain(HERE, PLUGGED), {})["data"].phase == "Detaching"
+    assert [reason for reason, _ in plugging.news(leaving, {})] == ["VolumeUnplugged"]
+
+
+@pytest.mark.parametrize(("asked", "began", "told"), [("1Gi", "1024Mi", ""), ("2Gi", "1Gi", "2Gi"), ("2Gi", None, "")])
+def test_memory_that_a_running_guest_can_not_have_is_named(asked: str, began: str | None, told: str) -> None:
+    status = {"memory": {"guestAtBoot": began}} if began else {}
+    assert plugging.fixed_memory(vmi([], [], domain={"memory": {"guest": asked}}, status=status)) == told
+
+
+def test_a_plugged_disk_is_rendered_alone_beside_the_targets_that_are_taken() -> None:
+    full = vmi([ROOT, DATA], [ROOT_DISK, DATA_DISK], domain={"memory": {"guest": "64Mi"}})
+    lone = alone(full, domain(HERE, Disk("other", "sda", "/x")), "data")
+    files = GuestFiles("/s", "/l", "/v", "/n")
+    text = render(Guest(lone, Host("node"), files, {"data": DiskSource("/c/disk.img")}, {}))
+    (disk,) = ET.fromstring(text).iterfind("devices/disk")  # noqa: S314  rendered here
+    target, address = disk.find("target"), disk.find("address")
+    assert target is not None
+    assert (target.get("dev"), target.get("bus")) == ("sdb", "scsi")
+    assert address is not None
+    assert address.get("unit") == "1"
+
+
+def test_processors_and_sources_are_read_from_the_domain() -> None:
+    text = """<domain><vcpu current='2'>8</vcpu><devices>
+      <disk type='file' device='cdrom'><target dev='sda'/><alias name='ua-cd'/></disk>
+      <disk type='block' device='disk'><source dev='/dev/x'/><target dev='vda'/><alias name='ua-b'/></disk>
+    </devices></domain>"""
+    found = read_domain(text, 1, 1)
+    assert (found.vcpus, found.max_vcpus) == (2, 8)
+    assert found.disks == (Disk("cd", "sda", "", "cdrom"), Disk("b", "vda", "/dev/x", "disk"))
+    assert read_domain("<domain><vcpu>3</vcpu></domain>", 1, 1).vcpus == 3
