@@ -37,12 +37,13 @@ CORRECTIONS = (
     Correction(
         r"devices\.disks\.domain\.devices\.disks\.disk\[(\d+)\]\.name",
         r"devices.disks[\1]",
-        "spec.domain.devices.disks.domain.devices.disks.disk[0].name",
+        "disk spec.domain.devices.disks.domain.devices.disks.disk[0].name has malformed PCI address (x).",
+        spoken=True,
     ),
     Correction(
         r"devices\.disks\.domain\.devices\.disks\[(\d+)\]",
         r"devices.disks[\1]",
-        "spec.domain.devices.disks.domain.devices.disks[0].blockSize",
+        "spec.domain.devices.disks.domain.devices.disks[0].name",
     ),
     Correction(
         r"(\.(?:user|network)DataBase64)\.cloudInit\w+\.\w+ is not",
@@ -71,7 +72,11 @@ CORRECTIONS = (
     Correction(r"spec\.HostDevices", "spec.domain.devices.hostDevices", "spec.HostDevices"),
     Correction(r"spec\.Sound", "spec.domain.devices.sound", "spec.Sound"),
     Correction(r"spec\.launchSecurity", "spec.domain.launchSecurity", "spec.launchSecurity"),
-    Correction(r"spec\.nodeAffinity", "spec.affinity.nodeAffinity", "spec.nodeAffinity"),
+    Correction(
+        r"spec\.nodeAffinity",
+        "spec.affinity.nodeAffinity",
+        "spec.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
+    ),
     Correction(r"^Status\.volumeRequests", "status.volumeRequests", "Status.volumeRequests"),
     Correction(r"^\.spec\.", "spec.", ".spec.replicas"),
     Correction(r"spec\.migrationPriority", "spec.priority", "spec.migrationPriority"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from virt_types.errors import Cause
 from virt_types.k8s.scheduling import (
     NodeAffinity,
     NodeSelectorRequirement,
+    NodeSelectorTerm,
     PodAffinity,
     PodAffinityTerm,
     PodAntiAffinity,
 )
-from virt_types.validation.scope import Rule, Scope, invalid, required, shown, unsupported
+from virt_types.meta import LabelSelector, LabelSelectorRequirement
+from virt_types.names import label_value_problems, qualified_name_problems
+from virt_types.validation.scope import Rule, Scope, dns_label_faults, invalid, required, shown, unsupported
 
 LISTED, BARE, COMPARED = ("In", "NotIn"), ("Exists", "DoesNotExist"), ("Gt", "Lt")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -20,6 +23,10 @@ TOLERATION_OPERATORS = ("Equal", "Exists")
 UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
 NEEDED, PREFERRED = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
 EMPTY = "Required value: can not be empty"
+NEEDS_VALUES = "Required value: must be specified when `operator` is 'In' or 'NotIn'"
+TAKES_NO_VALUES = "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+NODE_FIELD = "metadata.name"  # the one field of a node that can be asked for
+POLICIES = ("Honor", "Ignore")
 
 
 def node_affinity(scope: Scope) -> Iterator[Cause]:
@@ -34,11 +41,24 @@ def _node_affinity(path: str, nodes: NodeAffinity) -> Iterator[Cause]:
         field = f"{path}.{NEEDED}.nodeSelectorTerms"
         yield required(field, f"{field}: Required value: must have at least one node selector term")
     for index, term in enumerate(needed.node_selector_terms if needed else ()):
-        yield from _requirements(f"{path}.{NEEDED}.nodeSelectorTerms[{index}].matchExpressions", term.match_expressions)
+        yield from _node_term(f"{path}.{NEEDED}.nodeSelectorTerms[{index}]", term)
     for index, wish in enumerate(nodes.preferred_during_scheduling_ignored_during_execution):
         at = f"{path}.{PREFERRED}[{index}]"
         yield from _weight(f"{at}.weight", wish.weight)
-        yield from _requirements(f"{at}.preference.matchExpressions", wish.preference.match_expressions)
+        yield from _node_term(f"{at}.preference", wish.preference)
+
+
+def _node_term(path: str, term: NodeSelectorTerm) -> Iterator[Cause]:
+    yield from _requirements(f"{path}.matchExpressions", term.match_expressions)
+    for index, one in enumerate(term.match_fields):
+        field = f"{path}.matchFields[{index}]"
+        if one.operator not in LISTED:
+            yield from _faults(f"{field}.operator", one.operator, ["not a valid selector operator"])
+        elif len(one.values) != 1:
+            text = "Required value: must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+            yield required(f"{field}.values", f"{field}.values: {text}")
+        if one.key != NODE_FIELD:
+            yield from _faults(f"{field}.key", one.key, ["not a valid field selector key"])
 
 
 def _requirements(path: str, requirements: list[NodeSelectorRequirement]) -> Iterator[Cause]:
@@ -46,17 +66,16 @@ def _requirements(path: str, requirements: list[NodeSelectorRequirement]) -> Ite
         field, operator = f"{path}[{index}]", one.operator
         values = f"{field}.values"
         if operator in LISTED and not one.values:
-            text = "Required value: must be specified when `operator` is 'In' or 'NotIn'"
-            yield required(values, f"{values}: {text}")
+            yield required(values, f"{values}: {NEEDS_VALUES}")
         elif operator in BARE and one.values:
-            text = "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            yield Cause("FieldValueForbidden", f"{values}: {text}", values)
+            yield Cause("FieldValueForbidden", f"{values}: {TAKES_NO_VALUES}", values)
         elif operator in COMPARED and len(one.values) != 1:
             text = "Required value: must be specified single value when `operator` is 'Lt' or 'Gt'"
             yield required(values, f"{values}: {text}")
         elif operator not in (*LISTED, *BARE, *COMPARED):
             at = f"{field}.operator"
-            yield invalid(at, f'{at}: Invalid value: "{shown(operator)}": not a valid selector operator')
+            yield from _faults(at, operator, ["not a valid selector operator"])
+        yield from _faults(f"{field}.key", one.key, qualified_name_problems(one.key))
 
 
 def _weight(field: str, weight: int) -> Iterator[Cause]:
@@ -82,8 +101,57 @@ def neighbours(scope: Scope) -> Iterator[Cause]:
 
 
 def _term(path: str, term: PodAffinityTerm) -> Iterator[Cause]:
-    if not term.topology_key:
-        yield required(f"{path}.topologyKey", f"{path}.topologyKey: {EMPTY}")
+    yield from _topology_key(f"{path}.topologyKey", term.topology_key)
+    yield from _selector(f"{path}.labelSelector", term.label_selector)
+    yield from _selector(f"{path}.namespaceSelector", term.namespace_selector)
+    for index, name in enumerate(term.namespaces):
+        yield from _faults(f"{path}.namespaces[{index}]", name, dns_label_faults(name))
+    for field, keys in (("matchLabelKeys", term.match_label_keys), ("mismatchLabelKeys", term.mismatch_label_keys)):
+        yield from _label_keys(f"{path}.{field}", keys, term.label_selector)
+
+
+def _topology_key(field: str, key: str) -> Iterator[Cause]:
+    if not key:
+        yield required(field, f"{field}: {EMPTY}")
+    else:
+        yield from _faults(field, key, qualified_name_problems(key))
+
+
+def _label_keys(path: str, keys: list[str], selector: LabelSelector | None) -> Iterator[Cause]:
+    if keys and selector is None:
+        yield Cause(
+            "FieldValueForbidden", f"{path}: Forbidden: must not be specified when labelSelector is not set", path
+        )
+    for index, key in enumerate(keys):
+        yield from _faults(f"{path}[{index}]", key, qualified_name_problems(key))
+
+
+def _selector(path: str, selector: LabelSelector | None) -> Iterator[Cause]:
+    """A label selector, which a scheduler would otherwise find out about."""
+    if selector is None:
+        return
+    for key, value in selector.match_labels.items():
+        yield from _faults(f"{path}.matchLabels", key, qualified_name_problems(key))
+        yield from _faults(f"{path}.matchLabels", value, label_value_problems(value))
+    for index, one in enumerate(selector.match_expressions):
+        yield from _requirement(f"{path}.matchExpressions[{index}]", one)
+
+
+def _requirement(path: str, one: LabelSelectorRequirement) -> Iterator[Cause]:
+    values = f"{path}.values"
+    if one.operator in LISTED and not one.values:
+        yield required(values, f"{values}: {NEEDS_VALUES}")
+    elif one.operator in BARE and one.values:
+        yield Cause("FieldValueForbidden", f"{values}: {TAKES_NO_VALUES}", values)
+    elif one.operator not in (*LISTED, *BARE):
+        yield from _faults(f"{path}.operator", one.operator, ["not a valid selector operator"])
+    yield from _faults(f"{path}.key", one.key, qualified_name_problems(one.key))
+    for index, value in enumerate(one.values):
+        yield from _faults(f"{values}[{index}]", value, label_value_problems(value))
+
+
+def _faults(field: str, value: str, problems: Iterable[str]) -> Iterator[Cause]:
+    yield from (invalid(field, f'{field}: Invalid value: "{shown(value)}": {why}') for why in problems)
 
 
 def tolerations(scope: Scope) -> Iterator[Cause]:
@@ -114,8 +182,15 @@ def spread(scope: Scope) -> Iterator[Cause]:
         if constraint.max_skew <= 0:
             field = f"{path}.maxSkew"
             yield invalid(field, f"{field}: Invalid value: {constraint.max_skew}: must be greater than zero")
-        if not constraint.topology_key:
-            yield required(f"{path}.topologyKey", f"{path}.topologyKey: {EMPTY}")
+        yield from _topology_key(f"{path}.topologyKey", constraint.topology_key)
+        yield from _selector(f"{path}.labelSelector", constraint.label_selector)
+        yield from _label_keys(f"{path}.matchLabelKeys", constraint.match_label_keys, constraint.label_selector)
+        for name, policy in (
+            ("nodeAffinityPolicy", constraint.node_affinity_policy),
+            ("nodeTaintsPolicy", constraint.node_taints_policy),
+        ):
+            if policy is not None and policy not in POLICIES:
+                yield _unsupported(f"{path}.{name}", policy, POLICIES)
         if constraint.when_unsatisfiable not in UNSATISFIABLE:
             yield _unsupported(f"{path}.whenUnsatisfiable", constraint.when_unsatisfiable, UNSATISFIABLE)
         if constraint.min_domains is not None and constraint.min_domains <= 0:
