@@ -10,8 +10,20 @@ import typer
 from virt_handler.instances import sources_of
 from virt_handler.model import Host
 from virt_handler.provenance import Explained, Item, Origin, Origins, explain
-from virt_handler.render import Files, Kvm, Node, SkipValidation, at, host_of, name_of, objects_of, read, show
+from virt_handler.render import (
+    Files,
+    Kvm,
+    Node,
+    SkipValidation,
+    at,
+    host_of,
+    neighbours_of,
+    objects_of,
+    opened_source,
+    show,
+)
 from virt_types.errors import VirtError
+from virt_types.expansion.offline import Neighbours
 
 WORDS = {"manifest": "{}", "default": "default of {}", "node": "this node: {}", "unset": "default while {} is not set"}
 ALWAYS = "always"
@@ -24,14 +36,18 @@ def explain_command(files: Files, kvm: Kvm = False, node: Node = None, skip_vali
     Of a VirtualMachineInstanceReplicaSet or VirtualMachinePool the first replica is shown; the others are like it.
     """
     failed = False
-    for source in files:
+    opened = [opened_source(source) for source in files]
+    beside = neighbours_of(text for _, text in opened if isinstance(text, bytes))
+    for name, text in opened:
         try:
+            if isinstance(text, VirtError):
+                raise text
             host = host_of(node, kvm=kvm)
-            objects, passed = objects_of(read(source), name_of(source))
+            objects, passed = objects_of(text, name)
             for note in passed:
                 typer.echo(note, err=True)
             for where, obj in objects:
-                failed |= not _explained(where, obj, host, validate=not skip_validation)
+                failed |= not _explained(where, obj, host, beside, validate=not skip_validation)
         except VirtError as error:
             failed = True
             show(error)
@@ -39,9 +55,9 @@ def explain_command(files: Files, kvm: Kvm = False, node: Node = None, skip_vali
         raise typer.Exit(1)
 
 
-def _explained(where: str, obj: dict[str, object], host: Host, *, validate: bool) -> bool:
+def _explained(where: str, obj: dict[str, object], host: Host, beside: Neighbours, *, validate: bool) -> bool:
     try:
-        machines, notes = sources_of(obj, validate=validate)
+        machines, notes = sources_of(obj, validate=validate, beside=beside)
         for note in notes:
             typer.echo(f"{where}: {note}", err=True)
         for machine in machines[:1]:

@@ -16,9 +16,11 @@ from virt_handler.errors import RenderError
 from virt_types import codec, crds, labels, legacy, structural
 from virt_types.defaults import default_vmi, disks_for_bare_volumes
 from virt_types.errors import Cause
+from virt_types.expansion.offline import Neighbours, resolved
+from virt_types.expansion.preferences import add_automatic_input
 from virt_types.kinds import KINDS as ALL_KINDS
 from virt_types.settings import DEFAULT, Settings
-from virt_types.v1 import Firmware, Input, VirtualMachine, VirtualMachineInstance
+from virt_types.v1 import Firmware, VirtualMachine, VirtualMachineInstance
 from virt_types.validation import validate_vmi
 
 Json = dict[str, Any]
@@ -45,8 +47,11 @@ def makes_guests(obj: Json) -> bool:
     return kind in KINDS and str(obj.get("apiVersion", "")).split("/")[0] in _groups(kind)
 
 
-def sources_of(obj: Json, *, validate: bool = True) -> tuple[list[Source], list[str]]:
-    """The machines of a manifest's object and notes on what is old in it; raises RenderError naming field and value."""
+def sources_of(obj: Json, *, validate: bool = True, beside: Neighbours | None = None) -> tuple[list[Source], list[str]]:
+    """The machines of a manifest's object and notes on what is old in it; raises VirtError naming field and value.
+
+    Instancetypes and preferences are found among those `beside`.
+    """
     current, notes = legacy.convert(obj)
     kind = current.get("kind", "")
     if not makes_guests(current):
@@ -55,7 +60,8 @@ def sources_of(obj: Json, *, validate: bool = True) -> tuple[list[Source], list[
             hint=f"use a {', '.join(KINDS[:-1])} or {KINDS[-1]}",
         )
     _check_schema(current, kind, validate=validate)
-    return list(_expanded(current, kind)), notes
+    made = _expanded(current, kind)
+    return [_sized(source, beside or Neighbours(), validate=validate) for source in made], notes
 
 
 def instances_of(obj: Json, *, validate: bool = True) -> Iterator[VirtualMachineInstance]:
@@ -97,6 +103,16 @@ def _expanded(obj: Json, kind: str) -> Iterator[Source]:
             yield Source(_made("VirtualMachine", name, meta, template), "spec.virtualMachineTemplate.spec.template.")
 
 
+def _sized(source: Source, beside: Neighbours, *, validate: bool) -> Source:
+    """A VM that refers to nothing any more: its instancetype and preference are filled in."""
+    spec = source.obj.get("spec") or {}
+    if source.obj["kind"] != "VirtualMachine" or not (spec.get("instancetype") or spec.get("preference")):
+        return source
+    vm, causes = resolved(codec.from_builtins(source.obj, VirtualMachine), beside, EVERYTHING_ON)
+    _refuse(causes if validate else [])
+    return source._replace(obj=codec.to_builtins(vm))
+
+
 def _replicas(spec: Json, name: str) -> Iterator[str]:
     count: int = spec.get("replicas", 1)
     if count > MOST_REPLICAS:
@@ -117,18 +133,11 @@ def _groups(kind: str) -> tuple[str, ...]:
 def _of_vm(obj: Json) -> VirtualMachineInstance:
     """The instance that the VM's controller would make."""
     vm = codec.from_builtins(obj, VirtualMachine)
-    if vm.spec.instancetype or vm.spec.preference:
-        raise RenderError(
-            "spec.instancetype and spec.preference are applied by the cluster, which is not asked here",
-            hint="write their values into spec.template.spec.domain",
-        )
     template = vm.spec.template
     metadata = template.metadata
     metadata.name, metadata.namespace = vm.metadata.name, vm.metadata.namespace
     disks_for_bare_volumes(template.spec)
-    devices = template.spec.domain.devices
-    if devices.autoattach_input_device and not devices.inputs:
-        devices.inputs.append(Input(name="default-0"))
+    add_automatic_input(template.spec.domain.devices)
     return VirtualMachineInstance(metadata=metadata, spec=template.spec)
 
 

@@ -6,8 +6,9 @@ Takes what becomes a guest (`virt_handler.instances`) and renders it with KubeVi
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -21,6 +22,8 @@ from virt_handler.instances import KINDS, Source, completed, makes_guests, sourc
 from virt_handler.model import Host
 from virt_types import manifest
 from virt_types.errors import VirtError
+from virt_types.expansion.offline import Neighbours, is_neighbour
+from virt_types.manifest import ManifestError
 
 Files = Annotated[
     list[str], typer.Option("--filename", "-f", help="Manifest with machines; - is standard input. Repeatable.")
@@ -30,6 +33,9 @@ Node = Annotated[
     Path | None, typer.Option("--node", help="Description of the node (YAML or JSON); else one like KubeVirt's.")
 ]
 SkipValidation = Annotated[bool, typer.Option("--skip-validation", help="Take also what admission would refuse.")]
+
+
+NO_MACHINE = "these files have sizes and preferences only, and no machine"
 
 
 class Rendered(NamedTuple):
@@ -77,21 +83,51 @@ def _all(files: list[str], *, kvm: bool, node: Path | None, validate: bool) -> I
     except VirtError as error:
         yield Rendered("", error=error)
         return
-    for source in files:
+    opened = [opened_source(source) for source in files]
+    beside = neighbours_of(text for _, text in opened if isinstance(text, bytes))
+    made = False
+    for name, text in opened:
         try:
-            yield from render_manifest(read(source), name_of(source), host=host, validate=validate)
+            if isinstance(text, VirtError):
+                raise text
+            for result in render_manifest(text, name, host=host, validate=validate, beside=beside):
+                made = True
+                yield result
         except VirtError as error:
+            made = True
             yield Rendered("", error=error)
+    if not made:
+        yield Rendered("", error=RenderError(NO_MACHINE, hint=f"give it a {', '.join(KINDS[:-1])} or {KINDS[-1]}"))
 
 
-def render_manifest(text: bytes, source: str, *, host: Host = NODE, validate: bool = True) -> Iterator[Rendered]:
+def opened_source(source: str) -> tuple[str, bytes | VirtError]:
+    """Its name and text, or why it can't be read."""
+    try:
+        return name_of(source), read(source)
+    except VirtError as error:
+        return name_of(source), error
+
+
+def neighbours_of(texts: Iterable[bytes]) -> Neighbours:
+    """The instancetypes and preferences of all manifests together; what can't be read is told where it is rendered."""
+    objects: list[dict[str, Any]] = []
+    for text in texts:
+        with contextlib.suppress(ManifestError):
+            objects += (document.obj for document in manifest.load(text, ""))
+    return Neighbours(objects)
+
+
+def render_manifest(
+    text: bytes, source: str, *, host: Host = NODE, validate: bool = True, beside: Neighbours | None = None
+) -> Iterator[Rendered]:
     """The domain of each machine; one that fails stops none. Raises ManifestError for unreadable text."""
+    beside = beside or neighbours_of([text])
     objects, passed = objects_of(text, source)
     if passed:
         yield Rendered("", notes=passed)
     for where, obj in objects:
         try:
-            machines, old = sources_of(obj, validate=validate)
+            machines, old = sources_of(obj, validate=validate, beside=beside)
         except VirtError as error:
             yield Rendered("", error=at(where, error))
             continue
@@ -115,16 +151,18 @@ def _rendered(machine: Source, where: str, host: Host, *, validate: bool) -> Ren
 def objects_of(text: bytes, source: str) -> tuple[list[tuple[str, dict[str, Any]]], tuple[str, ...]]:
     """Each object that makes guests, with its place, and notes on the others.
 
-    Raises ManifestError, and RenderError when there is none.
+    Raises ManifestError, and RenderError when there is none, nor anything that machines refer to.
     """
-    found, passed = [], []
+    found, passed, beside = [], [], False
     for document in manifest.load(text, source):
         where, obj = f"{source}:{document.line}", document.obj
         if makes_guests(obj):
             found.append((where, obj))
+        elif is_neighbour(obj):
+            beside = True
         else:
             passed.append(f"{where}: {obj.get('apiVersion')} {obj.get('kind')!r} makes no guest: passed over")
-    if not found:
+    if not found and not beside:
         what = f"{source} has nothing that becomes a domain" + (f" ({passed[0]})" if passed else "")
         raise RenderError(what, hint=f"give it a {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     return found, tuple(passed)

@@ -19,13 +19,18 @@ from virt_types import crds, legacy, names, validation
 from virt_types.codec import from_builtins, to_builtins
 from virt_types.defaults import default_vm, default_vmi
 from virt_types.errors import Cause, InvalidObject
+from virt_types.expansion import expand, prepare, refusals
+from virt_types.expansion.offline import Neighbours, NotGiven, Sizing
 from virt_types.kinds import KINDS, Kind
 from virt_types.meta import ObjectMeta
 from virt_types.structural import UNCHECKED_RULES, Walker, compile_schema
 from virt_types.structural.suggest import suggestion
+from virt_types.v1 import VirtualMachine
 from virt_types.validation.scope import shown
 
 Json = dict[str, Any]
+ALONE = Neighbours()
+NOT_FOUND = "FieldValueNotFound"
 # Ours to judge, unlike the kinds of Kubernetes itself.
 GROUPS = frozenset(kind.group for kind in KINDS)
 RULES: dict[str, Callable[[Any], list[Cause]]] = {
@@ -105,9 +110,12 @@ def judge(
     new_uuid: Callable[[], str] = random_uuid,
     new_mac: Callable[[], str] = random_mac,
     now: Callable[[], str] = utc_now,
+    beside: Neighbours = ALONE,
+    expanded: bool = False,
 ) -> Verdict:
     """Conversion of old spellings, schema, defaults and rules, in that order; `manifest` stays as it is.
 
+    A machine is judged with the instancetype and preference it finds `beside`, and `expanded` by them if wanted.
     Raises nothing: an object that can't be read at all is a verdict too.
     """
     obj, notes = legacy.convert(manifest)
@@ -121,14 +129,38 @@ def judge(
         typed = from_builtins(obj, crds.TYPES[kind])
     except InvalidObject as error:
         return Verdict(kind.kind, None, list(error.causes) or [Cause(error.reason, error.message, "")], notes)
+    judged, causes = typed, []
     if kind.kind == "VirtualMachine":
-        default_vm(typed, new_uuid=new_uuid, new_mac=new_mac)  # type: ignore[arg-type]
+        judged, causes = _machine(typed, beside, new_uuid, new_mac)  # type: ignore[arg-type]
+        missing = [cause.message for cause in causes if cause.reason == NOT_FOUND]
+        if expanded:
+            typed = judged
+        elif missing:  # a cluster may have it
+            notes += [f"{message}; checked without it" for message in missing]
+            causes = [cause for cause in causes if cause.reason != NOT_FOUND]
     elif kind.kind == "VirtualMachineInstance":
         default_vmi(typed, new_uuid=new_uuid, new_mac=new_mac, now=now())  # type: ignore[arg-type]
-    causes = [*RULES[kind.kind](typed), *_metadata_causes(typed.metadata)]  # type: ignore[attr-defined]
+    causes += [*RULES[kind.kind](judged), *_metadata_causes(typed.metadata)]  # type: ignore[attr-defined]
     if causes:
         return Verdict(kind.kind, None, causes, notes)
     return Verdict(kind.kind, _stored(obj, to_builtins(typed), kind), [], notes)
+
+
+def _machine(
+    vm: VirtualMachine,
+    beside: Neighbours,
+    new_uuid: Callable[[], str],
+    new_mac: Callable[[], str],
+) -> tuple[VirtualMachine, list[Cause]]:
+    """Give the machine its defaults; it and what it refers to, as its instances will have it, or why they can't."""
+    sizing, causes = Sizing(), []
+    try:
+        sizing = beside.sizing(vm)
+    except NotGiven as error:
+        causes.append(Cause(NOT_FOUND, error.message, error.message.partition(":")[0]))
+    default_vm(vm, new_uuid=new_uuid, new_mac=new_mac, settings=prepare(vm, sizing.preference))
+    causes += refusals(vm, *sizing)
+    return (vm if causes or sizing == Sizing() else expand(vm, *sizing)), causes
 
 
 def _stored(obj: Json, typed: Json, kind: Kind) -> Json:

@@ -75,7 +75,7 @@ def default_vm(vm: VirtualMachine, *, new_uuid: NewId, new_mac: NewId, settings:
     firmware.serial = firmware.serial or new_uuid()
     _architecture(spec, settings)
     _pci_topology(template.metadata, spec)
-    _default_network(spec, settings)
+    default_network(spec, settings)
     _mac_addresses(spec, new_mac)
     _canonical_quantities(spec)
 
@@ -96,7 +96,7 @@ def carry_identity(
         now.firmware = now.firmware or Firmware()
         now.firmware.uuid = now.firmware.uuid or was.firmware.uuid
         now.firmware.serial = now.firmware.serial or was.firmware.serial
-    _default_network(new, settings)
+    default_network(new, settings)
     macs = {interface.name: interface.mac_address for interface in was.devices.interfaces}
     for interface in now.devices.interfaces:
         interface.mac_address = interface.mac_address or macs.get(interface.name)
@@ -122,7 +122,7 @@ def default_vmi(
     _image_pull_policies(spec)
     if spec.eviction_strategy is None:
         spec.eviction_strategy = settings.eviction_strategy
-    _default_network(spec, settings)
+    default_network(spec, settings)
     if new_mac is not None:
         _mac_addresses(spec, new_mac)
     _disks(spec, settings)
@@ -207,7 +207,8 @@ def image_pull_policy(image: str) -> str:
     return "Always" if tag == "latest" or not (tag or digest) else "IfNotPresent"
 
 
-def _default_network(spec: VirtualMachineInstanceSpec, settings: Settings) -> None:
+def default_network(spec: VirtualMachineInstanceSpec, settings: Settings) -> None:
+    """The pod network, for a guest that names no network and doesn't refuse it."""
     devices = spec.domain.devices
     if spec.networks or devices.interfaces or devices.autoattach_pod_interface is False:
         return

@@ -13,8 +13,6 @@ from virtctl.errors import InputError
 from virtctl.output import check_format, document, yaml_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from virt_types.check import Verdict
     from virt_types.errors import Cause
     from virt_types.manifest import Document
@@ -28,6 +26,9 @@ virtctl validate -f manifests/ -o json
 
 # The object as an API server would store it, with every default
 virtctl validate --defaulted -f vm.yaml
+
+# With the instancetype and the preference it refers to filled in
+virtctl validate --expanded -f sizes.yaml -f vm.yaml
 """
 
 
@@ -64,10 +65,17 @@ def command(
     defaulted: Annotated[
         bool, typer.Option("--defaulted", help="Print the objects as they would be stored (YAML, or -o json).")
     ] = False,
+    expanded: Annotated[
+        bool,
+        typer.Option(
+            "--expanded", help="The same, with the instancetypes and preferences of these files filled into machines."
+        ),
+    ] = False,
 ) -> None:
     """Check manifests without a server: fields, types, defaults and rules."""
     check_format(output, ("json", "yaml"))
-    findings = [finding for source in file for finding in _findings(source)]
+    defaulted = defaulted or expanded
+    findings = _findings(file, expanded=expanded)
     bad = [finding for finding in findings if not finding.valid]
     if defaulted and not bad:
         _print_stored(findings, output or "yaml")
@@ -82,14 +90,21 @@ def command(
         raise InputError(f"{len(bad)} of {len(findings)} objects {'is' if len(bad) == 1 else 'are'} invalid")
 
 
-def _findings(source: str) -> Iterator[Finding]:
+def _findings(sources: list[str], *, expanded: bool) -> list[Finding]:
+    """Machines are judged with the instancetypes and preferences of all the files."""
     from virt_types import check
+    from virt_types.expansion.offline import Neighbours
 
-    for title, read in manifests.documents(source):
+    found = [each for source in sources for each in manifests.documents(source)]
+    beside = Neighbours(read.obj for _, read in found if not isinstance(read, ManifestError))
+    findings = []
+    for title, read in found:
         if isinstance(read, ManifestError):
-            yield Finding(title, None, None, read)
+            findings.append(Finding(title, None, None, read))
             continue
-        yield Finding(title, read, check.judge(read.obj) if check.ours(read.obj) else None)
+        judged = check.judge(read.obj, beside=beside, expanded=expanded) if check.ours(read.obj) else None
+        findings.append(Finding(title, read, judged))
+    return findings
 
 
 def _complaints(finding: Finding) -> list[tuple[int, Cause]]:

@@ -1,0 +1,112 @@
+"""Instancetypes and preferences that lie in the same manifests as the machines that refer to them.
+
+Used where there is no API to ask: `virtctl validate`, `virt-handler render` and `virt-handler explain-domain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from virt_types.codec import from_builtins
+from virt_types.defaults import default_network
+from virt_types.errors import Cause, InvalidObject, VirtError
+from virt_types.expansion import expand, prepare, refusals
+from virt_types.instancetype.v1beta1 import (
+    VirtualMachineClusterInstancetype,
+    VirtualMachineClusterPreference,
+    VirtualMachineInstancetype,
+    VirtualMachineInstancetypeSpec,
+    VirtualMachinePreference,
+    VirtualMachinePreferenceSpec,
+)
+from virt_types.settings import DEFAULT, Settings
+from virt_types.v1 import VirtualMachine
+
+Json = dict[str, Any]
+GROUP = "instancetype.kubevirt.io/"
+# Field of a VM -> the kind it means when it names none, and the kind of its own namespace.
+KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "instancetype": (VirtualMachineClusterInstancetype, VirtualMachineInstancetype),
+    "preference": (VirtualMachineClusterPreference, VirtualMachinePreference),
+}
+NAMESPACED = ("VirtualMachineInstancetype", "VirtualMachinePreference")
+TYPES = {type_.__name__: type_ for types in KINDS.values() for type_ in types}
+NOT_GIVEN = '{field}: {kind} "{name}" is not in these files'
+HINT = "give the file that has it with -f, too"
+INFERRED = "{field}.inferFromVolume: only a cluster knows what its volumes suggest"
+OTHER_KIND = "{field}.kind: {kind} is not one of {kinds}"
+
+
+class NotGiven(VirtError):
+    """A machine refers to something that no manifest has."""
+
+
+class Sizing(NamedTuple):
+    instancetype: VirtualMachineInstancetypeSpec | None = None
+    preference: VirtualMachinePreferenceSpec | None = None
+
+
+def is_neighbour(obj: Json) -> bool:
+    """Whether the object is something machines refer to."""
+    return obj.get("kind") in TYPES and str(obj.get("apiVersion")).startswith(GROUP)
+
+
+class Neighbours:
+    """What can be referred to, by kind, namespace and name. An object that can't be read is not there."""
+
+    def __init__(self, objects: Iterable[Json] = ()) -> None:
+        self._found: dict[tuple[str, str, str], Any] = {}
+        for obj in objects:
+            self._add(obj)
+
+    def _add(self, obj: Json) -> None:
+        if not is_neighbour(obj):
+            return
+        type_ = TYPES[obj["kind"]]
+        try:
+            typed = from_builtins(obj, type_)
+        except InvalidObject:
+            return  # whoever judges it says why
+        meta = typed.metadata
+        self._found[_key(type_.__name__, meta.namespace, meta.name)] = typed.spec
+
+    def sizing(self, vm: VirtualMachine) -> Sizing:
+        """What the machine refers to; NotGiven names what is missing."""
+        return Sizing(self._find(vm, "instancetype"), self._find(vm, "preference"))
+
+    def _find(self, vm: VirtualMachine, word: str) -> Any:
+        matcher, field = getattr(vm.spec, word), f"spec.{word}"
+        if matcher is None:
+            return None
+        if not matcher.name:
+            raise NotGiven(INFERRED.format(field=field), hint=f"write {field}.name")
+        cluster_wide, own = KINDS[word]
+        kinds = {type_.__name__.lower(): type_.__name__ for type_ in (cluster_wide, own)}
+        kind = kinds.get((matcher.kind or cluster_wide.__name__).lower().removesuffix("s"))
+        if kind is None:
+            raise NotGiven(OTHER_KIND.format(field=field, kind=matcher.kind, kinds=", ".join(kinds.values())))
+        found = self._found.get(_key(kind, vm.metadata.namespace, matcher.name))
+        if found is None:
+            raise NotGiven(NOT_GIVEN.format(field=field, kind=kind, name=matcher.name), hint=HINT)
+        return found
+
+
+def _key(kind: str, namespace: str, name: str) -> tuple[str, str, str]:
+    return kind, (namespace or "default") if kind in NAMESPACED else "", name
+
+
+def refers(vm: VirtualMachine) -> bool:
+    return vm.spec.instancetype is not None or vm.spec.preference is not None
+
+
+def resolved(
+    vm: VirtualMachine, beside: Neighbours, settings: Settings = DEFAULT
+) -> tuple[VirtualMachine, list[Cause]]:
+    """The machine expanded as a cluster would, its default network included, or why it would be refused.
+
+    Raises NotGiven.
+    """
+    sizing = beside.sizing(vm)
+    default_network(vm.spec.template.spec, prepare(vm, sizing.preference, settings))
+    return expand(vm, *sizing), refusals(vm, *sizing)
