@@ -18,7 +18,7 @@ import msgspec
 
 from virt_kube.api import ApiError, Conflict, Json, KubeClient, NotFound, Propagation, Resource
 from virt_local.apiserver.builtins import CRD, NAMESPACE
-from virt_local.apiserver.crds import CLEANUP_FINALIZER
+from virt_local.apiserver.definitions.names import CLEANUP_FINALIZER
 from virt_local.apiserver.deletes import FOREGROUND, ORPHAN
 from virt_local.apiserver.registry import Registry
 from virt_local.store import Change, Key, Store

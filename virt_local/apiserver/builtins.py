@@ -24,10 +24,11 @@ EVENT_FIELDS = (
     "type",
 )
 
+_EVENT = ResourceType("", "events", "Event", short_names=("ev",), selectable=EVENT_FIELDS, creates_on_update=True)
 _TYPES = (
     ResourceType("", "configmaps", "ConfigMap", short_names=("cm",)),
     ResourceType("", "endpoints", "Endpoints", short_names=("ep",)),
-    ResourceType("", "events", "Event", short_names=("ev",), selectable=EVENT_FIELDS, creates_on_update=True),
+    _EVENT,
     ResourceType(
         "",
         "namespaces",
@@ -102,7 +103,7 @@ _TYPES = (
             ),
         ),
         creates_on_update=True,
-        view_of="/events",
+        view_of=_EVENT,
     ),
     ResourceType(
         "rbac.authorization.k8s.io",
@@ -119,9 +120,6 @@ _TYPES = (
 
 
 def _with_schema(resource: ResourceType) -> ResourceType:
-    """A definition of a custom resource is not in the table: its own rules read every field of it."""
-    if resource.kind == "CustomResourceDefinition":
-        return resource
     versions = tuple(replace(version, schema=partial(schema, type_name(resource))) for version in resource.versions)
     return replace(resource, versions=versions)
 

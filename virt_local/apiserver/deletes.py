@@ -16,9 +16,10 @@ from virt_kube.api import ApiError, Json
 from virt_local.apiserver import represent
 from virt_local.apiserver.builtins import CRD, NAMESPACE, PROTECTED_NAMESPACES
 from virt_local.apiserver.call import Answer, Call, Params, integer
-from virt_local.apiserver.crds import CLEANUP_FINALIZER
+from virt_local.apiserver.definitions.names import CLEANUP_FINALIZER, mark_terminating
 from virt_local.apiserver.metadata import now
 from virt_local.apiserver.reads import Page, list_body
+from virt_local.apiserver.schemas import Schemas
 from virt_local.apiserver.status import (
     bad_request,
     conflict,
@@ -79,17 +80,19 @@ def delete_options(call: Call, body: Json, params: Params) -> DeleteOptions:
 
 
 class Deleter:
-    def __init__(self, store: Store, admission: Admission | None = None) -> None:
+    def __init__(self, store: Store, schemas: Schemas, admission: Admission | None = None) -> None:
         self._store = store
+        self._schemas = schemas
         self._admission = admission
 
     async def delete(self, call: Call, options: DeleteOptions) -> Answer:
         """200 with a Status when the object is gone, with the object when it waits for finalizers."""
         self._require_deletable(call)
         for _ in range(_RETRIES):
-            record = self._store.get(call.key)
-            if record is None:
+            stored = self._store.get(call.key)
+            if stored is None:
                 raise call.not_found()
+            record = self._schemas.current(call.resource, stored)
             self._require_preconditions(call, record, options)
             old = represent.decode(record.value)
             if self._admission is not None:
@@ -117,6 +120,8 @@ class Deleter:
                     meta["generation"] = meta.get("generation", 0) + 1
         if call.resource is NAMESPACE:
             new.setdefault("status", {})["phase"] = "Terminating"
+        elif call.resource is CRD:
+            mark_terminating(new)
         if not finished(new):
             if call.dry_run or new == old:
                 return self._object(call, represent.encode(new, call.resource))

@@ -204,13 +204,19 @@ def _name_causes(meta: Json, resource: ResourceType) -> list[Cause]:
 def name_problems(name: str, resource: ResourceType) -> list[str]:
     if resource.builtin and resource.plural in _LABEL_NAMES | _NAMES_1035:
         problems = [] if len(name) <= 63 else ["must be no more than 63 bytes"]
-        pattern, text = (LABEL, LABEL_TEXT) if resource.plural in _LABEL_NAMES else (_DNS1035, DNS1035_TEXT)
-        if "." in name and resource.plural in _LABEL_NAMES:
+        if resource.plural in _NAMES_1035:
+            return dns1035_problems(name)
+        if "." in name:
             return [*problems, "must not contain dots"]
-        return problems if re.fullmatch(pattern, name) else [*problems, text]
+        return problems if re.fullmatch(LABEL, name) else [*problems, LABEL_TEXT]
     if resource.group == RBAC_GROUP:
         return _segment_problems(name)
     return subdomain_problems(name)
+
+
+def dns1035_problems(name: str) -> list[str]:
+    problems = [] if len(name) <= 63 else ["must be no more than 63 bytes"]
+    return problems if re.fullmatch(_DNS1035, name) else [*problems, DNS1035_TEXT]
 
 
 def _segment_problems(name: str) -> list[str]:

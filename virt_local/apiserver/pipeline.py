@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
 
 from virt_kube.admission import Admission, UserInfo
 from virt_kube.api import Json, PatchKind
 from virt_local.apiserver import reads, scale
 from virt_local.apiserver.authz import Authorizer
+from virt_local.apiserver.builtins import CRD
 from virt_local.apiserver.call import Answer, Call, Params
+from virt_local.apiserver.definitions.names import NameKeeper
 from virt_local.apiserver.deletes import DeleteOptions, Deleter
 from virt_local.apiserver.grants import Guard
 from virt_local.apiserver.reads import Page, Selection
@@ -29,8 +31,9 @@ class Pipeline:
         self.registry = registry
         self.authorizer = authorizer
         self.schemas = Schemas()
+        self._names = NameKeeper(store)
         self._writer = Writer(store, self.schemas, ServiceAllocator(store), Guard(authorizer), admission)
-        self._deleter = Deleter(store, admission)
+        self._deleter = Deleter(store, self.schemas, admission)
 
     def call(self, user: UserInfo, route: Route) -> Call:
         """The call a route means, permitted for the user. Raises 403, 404, 405."""
@@ -66,35 +69,45 @@ class Pipeline:
             raise method_not_allowed() if resource.builtin else unsupported_verb(route.group, route.plural, route.verb)
 
     def get(self, call: Call, params: Params) -> Record:
-        record = reads.get(self.store, call, params)
+        record = self.schemas.current(call.resource, reads.get(self.store, call, params))
         if call.subresource == "scale":
             return scale.read(call, record)
         return record
 
     async def page(self, call: Call, params: Params) -> Page:
-        return await reads.page(self.store, call, params, reads.selection(call, params))
+        found = await reads.page(self.store, call, params, reads.selection(call, params))
+        if not call.resource.since:
+            return found
+        return found._replace(records=[self.schemas.current(call.resource, record) for record in found.records])
 
     async def create(self, call: Call, obj: Json, duplicates: list[str]) -> Answer:
-        return await self._writer.create(call, obj, duplicates)
+        return await self._settled(call, self._writer.create(call, obj, duplicates))
 
     async def update(self, call: Call, obj: Json, duplicates: list[str]) -> Answer:
         if call.subresource == "scale":
             return await scale.update(self._writer, call, obj)
-        return await self._writer.update(call, obj, duplicates)
+        return await self._settled(call, self._writer.update(call, obj, duplicates))
 
     async def patch(self, call: Call, kind: PatchKind, patch: Any) -> Answer:
         if call.subresource == "scale":
             return await scale.patch(self._writer, call, kind, patch)
-        return await self._writer.patch(call, kind, patch)
+        return await self._settled(call, self._writer.patch(call, kind, patch))
 
     async def apply(self, call: Call, patch: Any, *, force: bool) -> Answer:
-        return await self._writer.apply(call, patch, force=force)
+        return await self._settled(call, self._writer.apply(call, patch, force=force))
 
     async def delete(self, call: Call, options: DeleteOptions) -> Answer:
-        return await self._deleter.delete(call, options)
+        return await self._settled(call, self._deleter.delete(call, options))
 
     async def delete_collection(self, call: Call, params: Params, options: DeleteOptions) -> Answer:
         return await self._deleter.delete_collection(call, await self.page(call, params), options)
+
+    async def _settled(self, call: Call, write: Awaitable[Answer]) -> Answer:
+        """The answer of a write; a definition's names are seen to before anybody asks for them."""
+        answer = await write
+        if call.resource is CRD and not call.dry_run:
+            await self._names.settle(call)
+        return answer
 
     def watch(self, call: Call, chosen: Selection, options: WatchOptions) -> AsyncGenerator[list[Event], None]:
         return Session(self.store, call, chosen, options).events()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ _METADATA_FIELDS: Mapping[str, FieldReader] = {
 
 @dataclass(frozen=True)
 class ResourceType:
-    """A resource. `stored_as` is the store's name for it, shared by resources that are views of the same objects."""
+    """A resource. `stored_as` is the store's name for it, shared with the resource it is a view of."""
 
     group: str
     plural: str
@@ -79,14 +79,21 @@ class ResourceType:
     subresources: tuple[str, ...] = ()  # besides status and scale
     creates_on_update: bool = False
     counts_generation: bool = False
-    view_of: str = ""
+    view_of: ResourceType | None = None  # the resource whose objects it shows
     crd: str = ""  # name of the CustomResourceDefinition it comes from
     digest: str = ""  # of that definition's bytes
+    established: bool = True  # the definition's names were accepted: it is served
     terminating: bool = False  # the definition is being deleted
+    since: int = 0  # what was stored up to this revision may not be as the schema has it now
 
     @property
     def stored_as(self) -> str:
-        return self.view_of or f"{self.group}/{self.plural}"
+        return f"{self.shown.group}/{self.shown.plural}"
+
+    @property
+    def shown(self) -> ResourceType:
+        """The resource as which its objects are stored and admitted."""
+        return self.view_of or self
 
     @property
     def qualified(self) -> str:
@@ -113,10 +120,21 @@ class ResourceType:
         return Resource(self.group, version.name, self.plural, self.kind, self.namespaced)
 
 
-class Registry:
-    """Resources by group and plural. `generation` rises with every change: documents built from it check it."""
+Views = Callable[[ResourceType], Iterable[ResourceType]]
 
-    def __init__(self, builtins: Mapping[tuple[str, str], ResourceType]) -> None:
+
+def no_views(_resource: ResourceType) -> Iterable[ResourceType]:
+    return ()
+
+
+class Registry:
+    """Resources by group and plural; `views` gives those that come with another one.
+
+    `generation` rises with every change: documents built from it check it.
+    """
+
+    def __init__(self, builtins: Mapping[tuple[str, str], ResourceType], views: Views = no_views) -> None:
+        self._views = views
         self._types: dict[tuple[str, str], ResourceType] = dict(builtins)
         self.generation = 0
 
@@ -154,7 +172,8 @@ class Registry:
 
     def put(self, resource: ResourceType) -> None:
         self.drop_crd(resource.crd)
-        self._types[resource.group, resource.plural] = resource
+        for each in (resource, *self._views(resource)):
+            self._types[each.group, each.plural] = each
         self.generation += 1
 
     def drop_crd(self, crd: str) -> None:

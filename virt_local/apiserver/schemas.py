@@ -9,13 +9,14 @@ import copy
 import re
 
 from virt_kube.api import ApiError, Json
-from virt_local.apiserver import typed
+from virt_local.apiserver import represent, typed
 from virt_local.apiserver.builtins import type_name
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.fieldsets import META_SCHEMA
 from virt_local.apiserver.incoming import unreadable_patch
 from virt_local.apiserver.registry import ResourceType, Version
 from virt_local.apiserver.status import bad_request
+from virt_local.store import Record
 from virt_types.errors import Cause
 from virt_types.structural import Walker, compile_schema
 
@@ -28,7 +29,7 @@ class Schemas:
     def forget(self, crd: str) -> None:
         """The definition changed or is gone."""
         for kept in (self._walkers, self._slim):
-            for key in [key for key in kept if f"{key[1]}.{key[0]}" == crd]:
+            for key in [key for key in kept if key[0] == crd]:
                 del kept[key]
 
     def apply(self, call: Call, obj: Json, duplicates: list[str], *, patched: bool = False) -> list[Cause]:
@@ -44,8 +45,10 @@ class Schemas:
             result = walker(obj, defaults=True, prune=True)
             found, unknown = list(result.causes), list(result.unknown)
         if call.resource.builtin:
-            if found:
-                raise _unreadable(call, obj, _go_error(call.resource.kind, found[0]), patched=patched)
+            wrong = next((cause for cause in found if cause.reason == "FieldValueTypeInvalid"), None)
+            if wrong is not None:
+                raise _unreadable(call, obj, _go_error(call.resource.kind, wrong), patched=patched)
+            found = []  # Go's types know no more than types; the kind's own rules come later
             _normalise(call, obj, patched=patched)
         problems = [f'duplicate field "{path}"' for path in duplicates]
         problems += [f'unknown field "{path}"' for path in unknown]
@@ -60,6 +63,14 @@ class Schemas:
         walker = self._walker(resource, version)
         return [] if walker is None else list(walker(obj, defaults=True, prune=True).causes)
 
+    def current(self, resource: ResourceType, record: Record) -> Record:
+        """A stored object as the schema has it now; most were written under it, and cost a comparison."""
+        if record.rev > resource.since:
+            return record
+        obj = represent.decode(record.value)
+        self.recheck(resource, resource.storage, obj)
+        return record._replace(value=represent.encode(obj, resource))
+
     def untyped(self, call: Call, obj: Json) -> str:
         """Why an object can't be told into typed fields: the first unknown field or value of a wrong type."""
         walker = self._walker(call.resource, call.version)
@@ -73,14 +84,14 @@ class Schemas:
 
     def fields(self, call: Call) -> Json:
         """The schema as far as field ownership asks: names, list keys, what is atomic. Kept: tracked writes need it."""
-        key = (call.resource.group, call.resource.plural, call.version.name)
+        key = (call.resource.crd, call.resource.qualified, call.version.name)
         if key not in self._slim:
             found = _slim(call.version.schema() or {})
             self._slim[key] = {**found, "properties": {**found.get("properties", {}), "metadata": META_SCHEMA}}
         return self._slim[key]
 
     def _walker(self, resource: ResourceType, version: Version) -> Walker | None:
-        key = (resource.group, resource.plural, version.name)
+        key = (resource.crd, resource.qualified, version.name)
         if key not in self._walkers:
             schema = version.schema()
             self._walkers[key] = compile_schema(schema) if schema else None
@@ -102,11 +113,10 @@ def _slim(schema: Json) -> Json:
 
 
 def _normalise(call: Call, obj: Json, *, patched: bool) -> None:
-    if call.resource.kind != "CustomResourceDefinition":
-        try:
-            typed.normal(type_name(call.resource), obj)
-        except typed.Unreadable as error:
-            raise _unreadable(call, obj, error.message, patched=patched) from None
+    try:
+        typed.normal(type_name(call.resource), obj)
+    except typed.Unreadable as error:
+        raise _unreadable(call, obj, error.message, patched=patched) from None
 
 
 _TYPE_CAUSE = re.compile(r'Invalid value: "(\w+)".* must be of type ([\w,-]+)')

@@ -11,12 +11,13 @@ import ssl
 
 from virt_kube.admission import Admission, UserInfo
 from virt_kube.api import Json
-from virt_local.apiserver import crds, grants
+from virt_local.apiserver import former, grants, represent
 from virt_local.apiserver.audit import AuditLog
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.authz import Authorizer
 from virt_local.apiserver.builtins import BUILTINS, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CRD, FIRST_NAMESPACES, NAMESPACE
 from virt_local.apiserver.call import Call
+from virt_local.apiserver.definitions.model import resource_type
 from virt_local.apiserver.discovery import Discovery
 from virt_local.apiserver.documents import GIT_VERSION, Documents
 from virt_local.apiserver.door import Door
@@ -26,7 +27,7 @@ from virt_local.apiserver.limits import DEFAULTS, Gate, Limits, Listener, raise_
 from virt_local.apiserver.openapi import OpenApi
 from virt_local.apiserver.pipeline import Pipeline
 from virt_local.apiserver.proxy import SubresourceBackend
-from virt_local.apiserver.registry import Registry
+from virt_local.apiserver.registry import Registry, no_views
 from virt_local.apiserver.reviews import Reviews
 from virt_local.apiserver.roles import AUTHENTICATED, MASTERS
 from virt_local.apiserver.tokens import Tokens
@@ -56,7 +57,7 @@ class ApiServer:
         limits: Limits = DEFAULTS,
     ) -> None:
         self.store = store
-        self.registry = Registry(BUILTINS)
+        self.registry = Registry(BUILTINS, no_views if admission is None else former.views)
         authorizer = Authorizer(store)
         tokens = tokens or Tokens(store)
         authenticator = authenticator or Authenticator(tokens=tokens)
@@ -153,11 +154,15 @@ class ApiServer:
             self._define(change.value)
 
     def _define(self, value: bytes) -> None:
-        resource = crds.resource_type(value, lambda: None)
-        key = Call(SYSTEM, CRD, CRD.storage, "", resource.crd).key
+        name = represent.meta(value).name
+        key = Call(SYSTEM, CRD, CRD.storage, "", name).key
 
         def stored() -> bytes | None:
             record = self.store.get(key)
             return record.value if record else None
 
-        self.registry.put(crds.resource_type(value, stored))
+        resource = resource_type(value, stored)
+        if resource.established:
+            self.registry.put(resource)
+        else:
+            self.registry.drop_crd(name)

@@ -17,7 +17,7 @@ from virt_local.apiserver import apply, metadata, ownership, patches, represent,
 from virt_local.apiserver.builtins import SERVICE
 from virt_local.apiserver.call import Answer, Call
 from virt_local.apiserver.grants import Guard
-from virt_local.apiserver.incoming import identified, require_revision, require_url
+from virt_local.apiserver.incoming import identified, require_revision, require_url, respelled
 from virt_local.apiserver.plugins import require_resizable, require_room
 from virt_local.apiserver.reads import parse_version
 from virt_local.apiserver.schemas import Schemas
@@ -134,7 +134,7 @@ class Writer:
 
     async def apply(self, call: Call, patch: Any, *, force: bool) -> Answer:
         """Server-side apply: 201 when it made the object. Raises 409 for fields others own, unless forced."""
-        applied = apply.require_patch(call, patch)
+        applied = respelled(call, apply.require_patch(call, patch))
         schema = self._schemas.fields(call)
         if why := self._schemas.untyped(call, applied):
             raise apply.untyped(call, why)
@@ -168,9 +168,10 @@ class Writer:
         said = list(call.warnings)
         for _ in range(RETRIES):
             call.warnings[:] = said
-            record = self._store.get(call.key)
-            if record is None:
+            stored = self._store.get(call.key)
+            if stored is None:
                 raise call.not_found()
+            record = self._schemas.current(call.resource, stored)
             old = represent.decode(record.value)
             new = make(represent.decode(record.value))
             found = self._schemas.apply(call, new, [], patched=True) if walk else list(causes)
@@ -194,8 +195,8 @@ class Writer:
         touched = bool(asked and deleted and asked != deleted)
         metadata.carry_over(meta, old_meta)
         meta["resourceVersion"] = str(record.rev)
-        if call.resource.builtin and not call.subresource:
-            rules.prepare(call.resource, new, old)
+        if call.resource.builtin:
+            rules.prepare(call.resource, new, old, call.subresource)
         causes += metadata.update_causes(meta, old_meta)
         self._require_valid(call, new, old, causes)
         new = await self._admit("UPDATE", call, new, old)
@@ -229,9 +230,11 @@ class Writer:
         if call.resource.builtin:
             found += rules.causes(call.resource, obj, old)
         if found:
-            group = "" if call.resource.view_of else call.resource.group
+            group = "" if call.resource.builtin and call.resource.view_of else call.resource.group
             raise invalid(group, call.resource.kind, meta.get("name", ""), found)
-        if not call.resource.builtin:
+        if call.resource.builtin:
+            call.warnings += rules.warnings(call.resource, obj)
+        else:
             call.warnings += [
                 f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name including a path (/) to '
                 "avoid accidental conflicts with other finalizer writers"
@@ -276,7 +279,7 @@ async def put_object(store: Store, key: Key, expected: int, obj: Json, call: Cal
 
 
 def admission_request(operation: Operation, call: Call, obj: Json | None, old: Json | None) -> AdmissionRequest:
-    resource = call.resource
+    resource = call.resource.shown
     return AdmissionRequest(
         operation,
         resource.group,

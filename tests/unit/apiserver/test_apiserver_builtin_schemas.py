@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from virt_local.apiserver.builtin_schemas import definitions, schema, types
-from virt_local.apiserver.builtins import BUILTINS, CRD, type_name
+from virt_local.apiserver.builtins import BUILTINS, type_name
 from virt_types.structural import compile_schema
 
-NAMES = sorted({type_name(resource) for resource in BUILTINS.values() if resource is not CRD})
+NAMES = sorted({type_name(resource) for resource in BUILTINS.values()})
 # The class of the Python client of Kubernetes, where it is not V1 and the type's name.
 CLIENT_CLASSES = {"Event": "CoreV1Event", "events.Event": "EventsV1Event"}
 

@@ -1,4 +1,4 @@
-"""A CustomResourceDefinition as the server sees it: from its JSON to a ResourceType, and its own status.
+"""A CustomResourceDefinition as the server sees it: from its JSON to a ResourceType.
 
 The schema stays in the stored bytes; it is decoded when a walker is compiled or a document built, and let go again.
 """
@@ -13,8 +13,6 @@ import msgspec
 
 from virt_kube.api import Json
 from virt_local.apiserver.registry import Column, ResourceType, Scale, Version
-
-CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 
 class _Names(msgspec.Struct, rename="camel"):
@@ -44,9 +42,14 @@ class _Spec(msgspec.Struct):
     scope: str = "Namespaced"
 
 
+class _Status(msgspec.Struct):
+    conditions: list[dict[str, Any]] | None = None
+
+
 class _Crd(msgspec.Struct):
     spec: _Spec
     metadata: dict[str, Any] = {}
+    status: _Status = msgspec.field(default_factory=_Status)
 
 
 def resource_type(crd: bytes, stored: Callable[[], bytes | None]) -> ResourceType:
@@ -75,6 +78,9 @@ def resource_type(crd: bytes, stored: Callable[[], bytes | None]) -> ResourceTyp
         counts_generation=True,
         crd=f"{names.plural}.{spec.group}",
         digest=hashlib.sha256(crd).hexdigest(),
+        established=any(c["type"] == "Established" and c["status"] == "True" for c in found.status.conditions or ()),
+        terminating=bool(found.metadata.get("deletionTimestamp")),
+        since=int(found.metadata.get("resourceVersion") or 0) if found.metadata.get("generation", 1) > 1 else 0,
     )
 
 
@@ -125,28 +131,3 @@ def version_schema(crd: bytes | None, version: str) -> Json | None:
             schema: Json | None = (candidate.get("schema") or {}).get("openAPIV3Schema")
             return schema
     return None
-
-
-def establish(crd: Json, now: str) -> None:
-    """Default the names and set the status of a definition whose names are free, in place."""
-    spec = crd["spec"]
-    names = spec["names"]
-    names.setdefault("singular", names["kind"].lower())
-    names.setdefault("listKind", names["kind"] + "List")
-    spec.setdefault("conversion", {"strategy": "None"})
-    status = crd.setdefault("status", {})
-    status["acceptedNames"] = dict(names)
-    stored = status.setdefault("storedVersions", [])
-    storage = next((version["name"] for version in spec["versions"] if version.get("storage")), None)
-    if storage and storage not in stored:
-        stored.append(storage)
-    conditions = status.setdefault("conditions", [])
-    known = {condition["type"] for condition in conditions}
-    conditions += [
-        {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now}
-        for kind, reason, message in (
-            ("NamesAccepted", "NoConflicts", "no conflicts found"),
-            ("Established", "InitialNamesAccepted", "the initial names have been accepted"),
-        )
-        if kind not in known
-    ]

@@ -1,0 +1,1 @@
+"""CustomResourceDefinitions: read as resources (model), checked (rules, structural), named and served (names)."""
