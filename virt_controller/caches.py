@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from virt_controller.claims import claim_names, claims_of_template, volume_names
+from virt_controller.neighbours import looks_around, repels
 from virt_controller.objects import ControllerRevision, Node, PersistentVolumeClaim
 from virt_controller.phase import is_final
 from virt_controller.revisions import OWNER_INDEX, decode_revision, owners
@@ -32,6 +33,10 @@ CLAIM_INDEX = "claim"
 NODE_INDEX = "node"
 VOLUME_INDEX = "data-volume"
 UNPLACED_INDEX = "unplaced"
+REPELLING_INDEX = "repelling"
+# What the last two know a VMI by.
+ANY = "any"
+LOOKING_AROUND = "looking-around"
 NAMESPACE_INDEX = "namespace"
 STRAY_INDEX = "stray"
 
@@ -61,6 +66,7 @@ class Caches:
                 CLAIM_INDEX: _claims_awaited,
                 UNPLACED_INDEX: _unplaced,
                 NODE_INDEX: _node,
+                REPELLING_INDEX: _repelling,
                 OWNER_INDEX: _keeper,
                 STRAY_INDEX: _stray_instance,
             },
@@ -128,7 +134,13 @@ def _claims_awaited(vmi: VirtualMachineInstance) -> list[str]:
 
 
 def _unplaced(vmi: VirtualMachineInstance) -> tuple[str, ...]:
-    return () if vmi.status.node_name or is_final(vmi) else ("true",)
+    if vmi.status.node_name or is_final(vmi):
+        return ()
+    return (ANY, LOOKING_AROUND) if looks_around(vmi) else (ANY,)
+
+
+def _repelling(vmi: VirtualMachineInstance) -> tuple[str, ...]:
+    return (ANY,) if vmi.status.node_name and not is_final(vmi) and repels(vmi) else ()
 
 
 def _node(vmi: VirtualMachineInstance) -> tuple[str, ...]:

@@ -1,19 +1,19 @@
 """Which node a VMI runs on: one pure function, used when a VM's instance is created and for those that wait.
 
-Selectors, required affinity, taints and capacity are hard; among the nodes that fit, preferred affinity and then free
-memory choose. What does not fit is said in words and numbers. Pod rules and topology spread are not looked at.
+Selectors, required affinities, taints, spread and capacity are hard; among the nodes that fit, preferences and then
+free memory choose. What does not fit is said in words and numbers, every requirement of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from virt_controller.objects import Node, Taint
+from virt_controller.neighbours import ALONE, Neighbourhood, Neighbours
+from virt_controller.node_rules import preference, refusals
+from virt_controller.objects import Node
 from virt_controller.phase import is_final
-from virt_types import labels
-from virt_types.k8s.scheduling import NodeSelectorRequirement, NodeSelectorTerm, Toleration
 from virt_types.quantity import QuantityError, parse, to_bytes
 from virt_types.v1 import VirtualMachineInstance
 
@@ -23,7 +23,6 @@ QEMU_OVERHEAD = 50 * MIB
 VCPU_OVERHEAD = 8 * MIB
 GRAPHICS_OVERHEAD = 32 * MIB
 PAGE_TABLE_SHARE = 512
-BLOCKING_EFFECTS = ("NoSchedule", "NoExecute")
 
 
 class Demand(NamedTuple):
@@ -50,23 +49,33 @@ class Unschedulable(NamedTuple):
     message: str
 
 
-def place(vmi: VirtualMachineInstance, nodes: Iterable[Node], taken: Mapping[str, Demand]) -> Placed | Unschedulable:
-    """The node for `vmi`; `taken` is what other VMIs take of each node already (`taken_by` counts it)."""
+def place(
+    vmi: VirtualMachineInstance,
+    nodes: Iterable[Node],
+    taken: Mapping[str, Demand],
+    neighbours: Neighbours = ALONE,
+) -> Placed | Unschedulable:
+    """The node for `vmi`; `taken` is what other VMIs take of each node already (`taken_by` counts it).
+
+    `neighbours` are asked only for VMIs that affinities or spread constraints speak of.
+    """
     candidates = sorted(nodes, key=lambda node: node.metadata.name)
+    around = Neighbourhood(vmi, candidates, neighbours)
     wanted = demand(vmi)
     fitting: list[tuple[int, int, str]] = []
-    refusals: list[str] = []
+    refused: list[str] = []
     for node in candidates:
         used = taken.get(node.metadata.name, Demand(0, 0))
-        refusal = _refusal(vmi, node, wanted, used)
-        if refusal:
-            refusals.append(refusal)
+        reasons = [*refusals(vmi, node), *around.refusals(node), *_lacks(node, wanted, used)]
+        if reasons:
+            refused.append(", ".join(reasons))
         else:
             free = _allocatable(node).memory - used.memory
-            fitting.append((-_preference(vmi, node), -free, node.metadata.name))
+            liking = preference(vmi, node) + around.preference(node)
+            fitting.append((-liking, -free, node.metadata.name))
     if fitting:
         return Placed(min(fitting)[2])
-    return Unschedulable(_explain(len(candidates), refusals))
+    return Unschedulable(_explain(len(candidates), refused))
 
 
 def demand(vmi: VirtualMachineInstance) -> Demand:
@@ -121,49 +130,17 @@ def _allocatable(node: Node) -> Demand:
     return Demand(_quantity(resources.get("cpu"), _millis), _quantity(resources.get("memory"), to_bytes))
 
 
-def _refusal(vmi: VirtualMachineInstance, node: Node, wanted: Demand, used: Demand) -> str:
-    """Why the node can't take the VMI; empty when it can."""
-    return _closed(node) or _repelled(vmi, node) or _lack(node, wanted, used)
-
-
-def _closed(node: Node) -> str:
-    if node.metadata.deletion_timestamp:
-        return "being deleted"
-    if node.spec.unschedulable:
-        return "cordoned"
-    schedulable = node.metadata.labels.get(labels.NODE_SCHEDULABLE)
-    if schedulable != "true":
-        return "virt-handler not ready" if schedulable is None else f"{labels.NODE_SCHEDULABLE}={schedulable}"
-    return ""
-
-
-def _repelled(vmi: VirtualMachineInstance, node: Node) -> str:
-    for key, value in sorted(vmi.spec.node_selector.items()):
-        if node.metadata.labels.get(key) != value:
-            return f"nodeSelector {key}={value} not matched"
-    if not _affine(vmi, node):
-        return "required node affinity not matched"
-    for taint in node.spec.taints:
-        if taint.effect in BLOCKING_EFFECTS and not any(_tolerates(each, taint) for each in vmi.spec.tolerations):
-            return f"taint {taint.key}{'=' + taint.value if taint.value else ''}:{taint.effect} not tolerated"
-    return ""
-
-
-def _lack(node: Node, wanted: Demand, used: Demand) -> str:
+def _lacks(node: Node, wanted: Demand, used: Demand) -> Iterator[str]:
     size = _allocatable(node)
-    lacks = []
     missing = wanted.memory - (size.memory - used.memory)
     if missing > 0:
-        lacks.append(
+        yield (
             f"{_bytes(missing)} memory missing (needs {_bytes(wanted.memory)}, "
             f"{_bytes(max(0, size.memory - used.memory))} of {_bytes(size.memory)} free)"
         )
     missing = wanted.cpu - (size.cpu - used.cpu)
     if missing > 0:
-        lacks.append(
-            f"{missing}m cpu missing (needs {wanted.cpu}m, {max(0, size.cpu - used.cpu)}m of {size.cpu}m free)"
-        )
-    return ", ".join(lacks)
+        yield f"{missing}m cpu missing (needs {wanted.cpu}m, {max(0, size.cpu - used.cpu)}m of {size.cpu}m free)"
 
 
 def _bytes(count: int) -> str:
@@ -176,60 +153,3 @@ def _explain(total: int, refusals: list[str]) -> str:
     kinds = sorted(set(refusals), key=lambda text: (-refusals.count(text), text))
     counted = "; ".join(f"{refusals.count(text)} {text}" for text in kinds)
     return f"0/{total} nodes are available: {counted}."
-
-
-def _affine(vmi: VirtualMachineInstance, node: Node) -> bool:
-    affinity = vmi.spec.affinity and vmi.spec.affinity.node_affinity
-    required = affinity and affinity.required_during_scheduling_ignored_during_execution
-    if not required:
-        return True
-    return any(_matches(term, node) for term in required.node_selector_terms)
-
-
-def _preference(vmi: VirtualMachineInstance, node: Node) -> int:
-    affinity = vmi.spec.affinity and vmi.spec.affinity.node_affinity
-    preferred = affinity.preferred_during_scheduling_ignored_during_execution if affinity else []
-    return sum(term.weight for term in preferred if _matches(term.preference, node))
-
-
-def _matches(term: NodeSelectorTerm, node: Node) -> bool:
-    """All requirements hold; an empty term matches nothing, as in Kubernetes."""
-    if not term.match_expressions and not term.match_fields:
-        return False
-    fields = {"metadata.name": node.metadata.name}
-    return all(_holds(each, node.metadata.labels) for each in term.match_expressions) and all(
-        _holds(each, fields) for each in term.match_fields
-    )
-
-
-def _holds(requirement: NodeSelectorRequirement, values: dict[str, str]) -> bool:
-    actual = values.get(requirement.key)
-    match requirement.operator:
-        case "In":
-            return actual in requirement.values
-        case "NotIn":
-            return actual not in requirement.values
-        case "Exists":
-            return actual is not None
-        case "DoesNotExist":
-            return actual is None
-        case _:
-            return _compares(requirement.operator, actual, requirement.values)
-
-
-def _compares(operator: str, actual: str | None, values: list[str]) -> bool:
-    try:
-        left, right = int(actual or ""), int(values[0])
-    except (ValueError, IndexError):
-        return False
-    return left > right if operator == "Gt" else left < right
-
-
-def _tolerates(toleration: Toleration, taint: Taint) -> bool:
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and (toleration.value or "") == taint.value

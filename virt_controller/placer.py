@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
+from virt_controller.caches import ANY, REPELLING_INDEX
+from virt_controller.neighbours import Neighbours, repels
 from virt_controller.objects import Node, PersistentVolumeClaim
-from virt_controller.phase import PENDING, SCHEDULED, drop_conditions, enter, set_condition
+from virt_controller.phase import PENDING, SCHEDULED, drop_conditions, enter, is_final, set_condition
 from virt_controller.placement import Demand, Placed, place, taken_by
 from virt_controller.vmi.volumes import Disks, Wait, data_volumes_ready, missing
 from virt_kube.informer import Informer, Key, key_of
@@ -71,6 +73,15 @@ class Placer:
         finally:
             self._assumed.pop(key, None)
 
+    def _placed(self) -> list[VirtualMachineInstance]:
+        """Whoever has a node, those that are only assumed to have one included."""
+        known = (each for each in self._vmis.list() if each.status.node_name and not is_final(each))
+        return [*(each for each in known if key_of(each) not in self._assumed), *self._assumed.values()]
+
+    def _repelling(self) -> list[VirtualMachineInstance]:
+        known = self._vmis.by_index(REPELLING_INDEX, ANY)
+        return [*known, *(each for each in self._assumed.values() if repels(each))]
+
     def _taken_now(self) -> Mapping[str, Demand]:
         """The running count, and what is assumed but not in the cache yet."""
         taken = self._taken
@@ -87,7 +98,8 @@ class Placer:
             self._taken[node] = self._taken.get(node, NOTHING) + demand
 
     def _place(self, vmi: VirtualMachineInstance, now: float) -> Wait | None:
-        result = place(vmi, self._nodes.list(), self._taken_now())
+        neighbours = Neighbours(self._placed, self._repelling)
+        result = place(vmi, self._nodes.list(), self._taken_now(), neighbours)
         if not isinstance(result, Placed):
             return Wait(result.message, event="FailedScheduling", event_type="Warning")
         vmi.metadata.labels = {**vmi.metadata.labels, labels.NODE_NAME: result.node}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from virt_controller.caches import CLAIM_INDEX, UNPLACED_INDEX, Caches
+from virt_controller.caches import ANY, CLAIM_INDEX, LOOKING_AROUND, UNPLACED_INDEX, Caches
 from virt_controller.objects import Node, PersistentVolumeClaim
 from virt_controller.phase import FAILED, drop_conditions, enter, is_final, set_condition
 from virt_controller.placer import NOT_RUNNING, Placer
@@ -132,6 +132,8 @@ class InstanceController:
         held = old is not None and bool(old.status.node_name) and not is_final(old)
         if held and (new is None or is_final(new)):
             self._wake_unplaced()
+        elif new is not None and new.status.node_name and not (old is not None and old.status.node_name):
+            self._wake_unplaced(LOOKING_AROUND)
 
     def _on_vm(self, old: VirtualMachine | None, new: VirtualMachine | None) -> None:
         if new is None and old is not None and key_of(old) in self._caches.vmis:
@@ -155,8 +157,8 @@ class InstanceController:
         for vmi in self._caches.vmis.by_index(CLAIM_INDEX, str(claim)):
             self.queue.add(key_of(vmi))
 
-    def _wake_unplaced(self) -> None:
-        for vmi in self._caches.vmis.by_index(UNPLACED_INDEX, "true"):
+    def _wake_unplaced(self, which: str = ANY) -> None:
+        for vmi in self._caches.vmis.by_index(UNPLACED_INDEX, which):
             self.queue.add(key_of(vmi))
 
 
