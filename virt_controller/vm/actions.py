@@ -30,6 +30,7 @@ from virt_controller.vm.effects import (
 from virt_controller.vm.expander import Expander, ExpansionFailed
 from virt_controller.vm.instance import build_instance, firmware_uuid, owner_reference
 from virt_controller.vm.observed import Failure, Observed
+from virt_controller.vm.plugged import plugged
 from virt_kube.api import (
     AlreadyExists,
     ApiError,
@@ -231,6 +232,10 @@ def _refresh_patch(vm: VirtualMachine, vmi: VirtualMachineInstance, effect: Refr
         setattr(changed, field, getattr(vm.spec.template.spec, field))
         setattr(current, field, getattr(vmi.spec, field))
     patch = [*guard(vmi.metadata), *diff(to_builtins(current), to_builtins(changed), "spec")]
+    if effect.plug:
+        new = plugged(vm.spec.template.spec, vmi)
+        old_part, new_part = ({"domain": spec.domain, "volumes": spec.volumes} for spec in (vmi.spec, new))
+        patch += diff(to_builtins(old_part), to_builtins(new_part), "spec", depth=3)
     if effect.generation:
         annotations = {**vmi.metadata.annotations, labels.VM_GENERATION: str(effect.generation)}
         patch += diff(

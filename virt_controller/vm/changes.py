@@ -23,7 +23,7 @@ MATCHERS = ("instancetype", "preference")
 SHOWN_FIELDS = 5
 
 OTHER = "a non-live-updatable field was changed in the template spec"
-MORE_SOCKETS = "CPU sockets updated in template spec. This node agent can't add CPUs to a running guest"
+MORE_SOCKETS = "CPU sockets updated in template spec to a value higher than what's available"
 FEWER_SOCKETS = "Reduction of CPU socket count requires a restart"
 MORE_MEMORY = "memory updated in template spec. Memory-hotplug is not available for this VM configuration"
 LESS_MEMORY = "memory updated in template spec to a value lower than what the VM started with"
@@ -40,6 +40,8 @@ class Changes(NamedTuple):
 def changes(started: VirtualMachineSpec, now: VirtualMachineSpec, running: VirtualMachineInstanceSpec) -> Changes:
     """What differs between the spec the guest was started from and the present one."""
     paths = sorted(set(_restart_paths(started, now)), key=_path_order)
+    if SOCKETS in paths and _plugs_sockets(started, now, running):
+        paths.remove(SOCKETS)
     return Changes(
         restart=_explain(paths, started, now) if paths else "",
         live=tuple(field for field in LIVE_FIELDS if _is_stale(field, now, running)),
@@ -135,6 +137,12 @@ def _why(path: str, started: VirtualMachineSpec, now: VirtualMachineSpec) -> str
 def _sockets(spec: VirtualMachineSpec) -> int:
     cpu = spec.template.spec.domain.cpu
     return (cpu.sockets if cpu is not None else None) or 1
+
+
+def _plugs_sockets(started: VirtualMachineSpec, now: VirtualMachineSpec, running: VirtualMachineInstanceSpec) -> bool:
+    """Whether the guest was made to take the sockets; see `plugged`."""
+    cpu = running.domain.cpu
+    return _sockets(started) < _sockets(now) <= ((cpu.max_sockets if cpu is not None else None) or 0)
 
 
 def _guest_memory(spec: VirtualMachineSpec) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from virt_controller.phase import FAILED, is_final, is_going, phase
+from virt_controller.phase import FAILED, RUNNING, is_final, is_going, phase
 from virt_controller.vm import volumes
 from virt_controller.vm.changes import Changes, changes
 from virt_controller.vm.effects import (
@@ -30,6 +30,7 @@ from virt_controller.vm.effects import (
 from virt_controller.vm.failures import rest, start_failure, until_forgiven
 from virt_controller.vm.observed import Observed
 from virt_controller.vm.pins import unpinned
+from virt_controller.vm.plugged import plugged
 from virt_controller.vm.requests import Requests, settled_requests
 from virt_controller.vm.status import made_from, status_of
 from virt_controller.vm.strategy import BACKING_OFF, START, is_paused_start, is_stop_for, queued_start, strategy
@@ -167,7 +168,8 @@ def _step_with_instance(observed: Observed, vmi: VirtualMachineInstance, request
     wanted = strategy(observed.vm)
     delete = Delete(vmi.metadata.uid)
     if wanted == "Halted" or is_stop_for(requests, vmi.metadata.uid):
-        return _Step(delete)
+        # Else the strategy might look like a new one when the instance is gone, and start another.
+        return _Step(delete, after_record=observed.vm.status.run_strategy != wanted)
     if is_final(vmi):
         if wanted == "RerunOnFailure" and phase(vmi) == FAILED:
             return _Step(delete, after_record=True, rerun=True)
@@ -190,7 +192,8 @@ def _refresh(observed: Observed, changed: Changes | None) -> Refresh | None:
         return None
     generation = observed.vm.metadata.generation or 0
     agreed = generation if changed.same_template and made_from(vmi) != generation else 0
-    return Refresh(vmi.metadata.uid, changed.live, agreed) if changed.live or agreed else None
+    plug = phase(vmi) == RUNNING and plugged(observed.vm.spec.template.spec, vmi) != vmi.spec
+    return Refresh(vmi.metadata.uid, changed.live, agreed, plug) if changed.live or agreed or plug else None
 
 
 def _failure_is_news(observed: Observed) -> bool:

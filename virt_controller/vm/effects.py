@@ -72,12 +72,14 @@ class Release:
 class Refresh:
     """Give the living instance what may change under it: fields of its spec, and the generation it agrees with.
 
-    `fields` are attributes of the VMI's spec to take from the template; `generation` is 0 when the template differs.
+    `fields` are attributes of the VMI's spec to take from the template, `plug` says that volumes or sockets are to be
+    plugged; `generation` is 0 when the template differs.
     """
 
     uid: str
     fields: tuple[str, ...] = ()
     generation: int = 0
+    plug: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ RESTARTS = [
     ({"hostname": "h", "domain": {"cpu": {"cores": 2}}}, OTHER + "domain.cpu.cores, spec.template.spec.hostname"),
     (
         {"domain": {"cpu": {"sockets": 2}}},
-        "CPU sockets updated in template spec. This node agent can't add CPUs to a running guest: "
+        "CPU sockets updated in template spec to a value higher than what's available: "
         "spec.template.spec.domain.cpu.sockets",
     ),
     (

@@ -1,0 +1,57 @@
+"""What of a VM's template a running instance can take: volumes to plug or pull out, and more CPU sockets. Pure.
+
+The instance's spec is changed to what comes out here; its node agent does the rest (spec 2.9). Called by `changes` to
+see whether there is something, and by `actions` for the patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from msgspec import structs
+
+from virt_types.v1 import CPU, Disk, VirtualMachineInstance, VirtualMachineInstanceSpec, Volume
+from virt_types.validation.update import pluggable
+
+
+def plugged(template: VirtualMachineInstanceSpec, vmi: VirtualMachineInstance) -> VirtualMachineInstanceSpec:
+    """The instance's spec as it should be now; equal to what it is when nothing is to be plugged.
+
+    A name that the node agent still has in its status comes back only when it is gone there: one volume of a name must
+    have left the guest before another takes its place.
+    """
+    spec = vmi.spec
+    leaving = {entry.name for entry in vmi.status.volume_status} - {volume.name for volume in spec.volumes}
+    wanted = {volume.name: volume for volume in template.volumes if pluggable(volume)}
+    kept = [volume for volume in spec.volumes if not pluggable(volume) or wanted.get(volume.name) == volume]
+    gone = {volume.name for volume in spec.volumes} - {volume.name for volume in kept}
+    there = {volume.name for volume in spec.volumes}
+    coming = [volume for name, volume in wanted.items() if name not in there and name not in leaving]
+    domain = structs.replace(
+        spec.domain,
+        cpu=_cpu(template.domain.cpu, spec.domain.cpu),
+        devices=structs.replace(
+            spec.domain.devices, disks=_disks(spec.domain.devices.disks, template.domain.devices.disks, gone, coming)
+        ),
+    )
+    return structs.replace(spec, volumes=[*kept, *coming], domain=domain)
+
+
+def more_sockets(template: CPU | None, running: CPU | None) -> bool:
+    """Whether the template asks for sockets that the running instance was made to take."""
+    if template is None or running is None or not template.sockets or not running.max_sockets:
+        return False
+    return (running.sockets or 1) < template.sockets <= running.max_sockets
+
+
+def _cpu(template: CPU | None, running: CPU | None) -> CPU | None:
+    if template is None or running is None or not more_sockets(template, running):
+        return running
+    return structs.replace(running, sockets=template.sockets)
+
+
+def _disks(running: list[Disk], template: list[Disk], gone: Collection[str], coming: list[Volume]) -> list[Disk]:
+    """A CD-ROM drive stays when its volume goes, and is there when one comes."""
+    left = [disk for disk in running if disk.name not in gone or disk.cdrom is not None]
+    names = {volume.name for volume in coming} - {disk.name for disk in left}
+    return [*left, *(disk for disk in template if disk.name in names)]
