@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -98,7 +99,9 @@ class Prober:
                 await self._answer(asked, rule, probe)
         except TimeoutError:
             return f"no answer within {rule.timeout} s"
-        except (ProbeFailed, HypervisorError, aiohttp.ClientError, OSError) as error:
+        except OSError as error:
+            return os.strerror(error.errno).lower() if error.errno else printable(str(error), MAX_TOLD)
+        except (ProbeFailed, HypervisorError, aiohttp.ClientError) as error:
             return printable(str(error) or type(error).__name__, MAX_TOLD)
         return ""
 

@@ -42,7 +42,7 @@ USER_MODE = (
 LOCAL_DISKS = ("DisksNotLiveMigratable", "cannot migrate VMI: its disks are local to this node")
 REDUCED = ("ConfigurationReduced", "UnsupportedByNode")  # type and reason of the condition
 OLD_AGENT = "UnsupportedCommands"
-NOT_READY = "ReadinessProbe"
+NOT_READY = "ReadinessProbeFailed"
 MEMORY_FIXED = (
     "NotSupported",
     "the memory of a running guest can't be changed by this node agent; restart the VM to give it {wanted}",

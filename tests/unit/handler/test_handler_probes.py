@@ -94,7 +94,7 @@ async def ask(probe: dict[str, Any], agent: Agent | None = None, address: str = 
         ({"tcpSocket": {"port": 22}}, Agent(), "", "the guest has no address"),
         ({"tcpSocket": {"port": 22, "host": "169.254.169.254"}}, Agent(), "127.0.0.1", "is not this guest's address"),
         ({"httpGet": {"port": "nosuch"}}, Agent(), "127.0.0.1", "port nosuch is neither"),
-        ({"tcpSocket": {"port": 1}}, Agent(), "127.0.0.1", "Connect call failed"),
+        ({"tcpSocket": {"port": 1}}, Agent(), "127.0.0.1", "connection refused"),
     ],
 )
 async def test_answers(probe: dict[str, Any], agent: Agent, address: str, why: str) -> None:

@@ -1,0 +1,270 @@
+"""What is done for a running guest beside the reconcile loop: its agent, freezes, plugs and probes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from virt_handler import keeper as keeping
+from virt_handler.clocks import since_boot
+from virt_handler.decide import Seen, decide
+from virt_handler.domains import Disk, Domain
+from virt_handler.errors import GuestAgentError
+from virt_handler.guest_agent import Ran
+from virt_handler.guest_facts import GuestFacts
+from virt_handler.keeper import Keeper
+from virt_handler.plugging import Step
+from virt_handler.records import Freeze, Lease, Record, Records
+from virt_kube.informer import Key
+from virt_types.codec import from_builtins
+from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceGuestOSInfo
+
+UID = "aaaaaaaa-0000-0000-0000-000000000000"
+RECORD = Record(UID, "ns", "vm", "d", "boot", stage="started", interfaces={"default": Lease("m", "10.0.0.9")})
+DOMAIN = Domain("d", "ns_vm", UID, "running", "booted", agent_connected=True)
+DATA = {"name": "data", "persistentVolumeClaim": {"claimName": "c", "hotpluggable": True}}
+
+
+class Guests:
+    """The agents of all guests."""
+
+    def __init__(self) -> None:
+        self.frozen = False
+        self.asked = 0
+        self.calls: list[str] = []
+        self.fails = ""
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def facts(self, uuid: str) -> GuestFacts:
+        self.asked += 1
+        await self.gate.wait()
+        if self.fails == "facts":
+            raise GuestAgentError("silent")
+        return GuestFacts(VirtualMachineInstanceGuestOSInfo(name="Debian"))
+
+    async def freeze(self, uuid: str) -> int:
+        self.calls.append("freeze")
+        if self.fails == "freeze":
+            raise GuestAgentError("no")
+        self.frozen = True
+        return 1
+
+    async def thaw(self, uuid: str) -> int:
+        self.calls.append("thaw")
+        if self.fails == "thaw":
+            raise GuestAgentError("no")
+        self.frozen = False
+        return 1
+
+    async def is_frozen(self, uuid: str) -> bool:
+        return self.frozen
+
+    async def ping(self, uuid: str, seconds: int) -> None:
+        if self.fails == "ping":
+            raise GuestAgentError("Guest agent is not responding")
+
+    async def run(self, uuid: str, command: list[str], seconds: float) -> Ran:
+        return Ran(0, "")
+
+
+class Plugger:
+    def __init__(self) -> None:
+        self.done: list[Step] = []
+        self.fails = False
+
+    async def carry_out(self, vmi: VirtualMachineInstance, domain: Domain, step: Step) -> None:
+        self.done.append(step)
+        if self.fails:
+            raise GuestAgentError("no room", hint="make some")
+
+
+class World:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.guests, self.plugger = Guests(), Plugger()
+        self.again: list[Key] = []
+        self.events: list[tuple[str, str]] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Another process: what is not in a record is forgotten."""
+        self.records = Records(self.path)
+        self.records.load()
+        self.keeper = Keeper(
+            self.guests,  # type: ignore[arg-type]  stands in for libvirt
+            self.plugger,  # type: ignore[arg-type]  stands in for libvirt
+            self.records,
+            self.again.append,
+            lambda _vmi, _kind, reason, message: self.events.append((reason, message)),
+        )
+
+    def frozen(self) -> Freeze | None:
+        record = self.records.get(UID)
+        return record.frozen if record is not None else None
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> Any:
+    found = World(tmp_path)
+    found.records.put(RECORD)
+    yield found
+    await found.keeper.stop()
+
+
+def vmi(**spec: Any) -> VirtualMachineInstance:
+    meta = {"name": "vm", "namespace": "ns", "uid": UID}
+    return from_builtins({"metadata": meta, "spec": spec, "status": {"phase": "Running"}}, VirtualMachineInstance)
+
+
+async def until(check: Callable[[], Any]) -> None:
+    async with asyncio.timeout(5):
+        while not check():  # noqa: ASYNC110  polls what has no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_guest_that_does_not_answer_holds_nothing_up(world: World) -> None:
+    world.guests.gate.clear()
+    for _ in range(3):
+        kept, again = await world.keeper.attend(vmi(), DOMAIN)
+        await asyncio.sleep(0)
+    assert (kept.facts, world.guests.asked) == (None, 1)
+    assert again is not None
+    world.guests.gate.set()
+    await until(lambda: world.again)
+    kept, again = await world.keeper.attend(vmi(), DOMAIN)
+    assert kept.facts is not None
+    assert again is not None
+    assert again > 100
+    assert world.guests.asked == 1
+
+
+async def test_an_agent_that_goes_takes_its_facts_along(world: World) -> None:
+    await world.keeper.attend(vmi(), DOMAIN)
+    await until(lambda: world.again)
+    kept, again = await world.keeper.attend(vmi(), DOMAIN._replace(agent_connected=False))
+    assert (kept.facts, again) == (None, None)
+    await world.keeper.attend(vmi(), DOMAIN)
+    await until(lambda: world.guests.asked == 2)
+
+
+async def test_a_freeze_is_on_record_before_it_is_done_and_outlives_the_agent(world: World) -> None:
+    await world.keeper.freeze(RECORD, DOMAIN, 0.2)
+    assert world.frozen() is not None
+    world.restart()
+    assert world.frozen() is not None
+    kept, again = await world.keeper.attend(vmi(), DOMAIN)
+    assert kept.frozen
+    assert again is not None
+    assert again <= 0.2
+    await asyncio.sleep(0.2)
+    await world.keeper.attend(vmi(), DOMAIN)
+    await until(lambda: world.frozen() is None)
+    assert not world.guests.frozen
+    kept, _ = await world.keeper.attend(vmi(), DOMAIN)
+    assert not kept.frozen
+
+
+async def test_a_frozen_guest_is_not_asked_for_facts(world: World) -> None:
+    await world.keeper.freeze(RECORD, DOMAIN, 60)
+    await world.keeper.attend(vmi(), DOMAIN)
+    await asyncio.sleep(0.02)
+    assert world.guests.asked == 0
+
+
+async def test_a_second_freeze_only_moves_the_time(world: World) -> None:
+    await world.keeper.freeze(RECORD, DOMAIN, 0)
+    first = world.frozen()
+    assert first is not None
+    assert first.thaw_at is None
+    record = world.records.get(UID)
+    assert record is not None
+    await world.keeper.freeze(record, DOMAIN, 100)
+    assert world.guests.calls == ["freeze"]
+    second = world.frozen()
+    assert second is not None
+    assert second.thaw_at is not None
+    assert 99 < second.thaw_at - since_boot() <= 100
+
+
+async def test_a_freeze_that_fails_leaves_nothing_frozen(world: World) -> None:
+    world.guests.fails = "freeze"
+    with pytest.raises(GuestAgentError):
+        await world.keeper.freeze(RECORD, DOMAIN, 10)
+    assert (world.frozen(), world.guests.calls) == (None, ["freeze", "thaw"])
+
+
+async def test_a_thaw_that_fails_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "THAW_RETRY", 0.05)
+    world.records.put(structs.replace(RECORD, frozen=Freeze(since_boot() - 1)))
+    world.guests.fails, world.guests.frozen = "thaw", True
+    await world.keeper.attend(vmi(), DOMAIN)
+    await until(lambda: world.again)
+    assert world.frozen() is not None
+    world.guests.fails = ""
+    await asyncio.sleep(0.06)
+    await world.keeper.attend(vmi(), DOMAIN)
+    await until(lambda: world.frozen() is None)
+    assert world.guests.calls == ["thaw", "thaw"]
+
+
+async def test_a_guest_reset_while_frozen_is_not_told_to_be_frozen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "FROZEN_INTERVAL", 0.05)
+    world.records.put(structs.replace(RECORD, frozen=Freeze(None)))
+    await world.keeper.attend(vmi(), DOMAIN)
+    await asyncio.sleep(0.06)
+    await world.keeper.attend(vmi(), DOMAIN)
+    await until(lambda: world.frozen() is None)
+    assert world.guests.calls == []
+
+
+async def test_a_plug_that_fails_is_told_once_and_tried_later(world: World) -> None:
+    wanted = vmi(volumes=[DATA], domain={"devices": {"disks": [{"name": "data", "disk": {"bus": "scsi"}}]}})
+    world.plugger.fails = True
+    for _ in range(3):
+        kept, again = await world.keeper.attend(wanted, DOMAIN._replace(agent_connected=False))
+        await asyncio.sleep(0.02)
+    kept, again = await world.keeper.attend(wanted, DOMAIN._replace(agent_connected=False))
+    assert len(world.plugger.done) == 1
+    assert world.events == [("HotplugFailed", "no room (make some)")]
+    assert kept.volumes["data"] == ("Pending", "GuestAgent", "no room (make some)")
+    assert again is not None
+    assert 0 < again <= keeping.FIRST_RETRY
+    there = DOMAIN._replace(agent_connected=False, disks=(Disk("data", "sda", "/x"),))
+    kept, again = await world.keeper.attend(wanted, there)
+    assert (kept.volumes["data"].phase, again) == ("Ready", None)
+
+
+async def test_a_guest_that_fails_its_liveness_probe_is_shut_down_for_good(world: World) -> None:
+    world.guests.fails = "ping"
+    probed = vmi(livenessProbe={"guestAgentPing": {}, "failureThreshold": 1}, terminationGracePeriodSeconds=5)
+    kept, _ = await world.keeper.attend(probed, DOMAIN)
+    assert kept.not_ready is None
+    await until(lambda: ("Killing" in [reason for reason, _ in world.events]) and world.again)
+    record = world.records.get(UID)
+    assert record is not None
+    assert record.end is not None
+    assert (record.end.phase, record.end.reason) == ("Failed", "LivenessProbeFailed")
+    seen = Seen(UID, probed, record, DOMAIN, None, "boot", 0.0)
+    begun = [type(effect).__name__ for effect in decide(seen, 100.0)]
+    assert begun == ["BeginShutdown", "SignalShutdown", "Again"]
+    over = [type(effect).__name__ for effect in decide(seen._replace(domain=None), 100.0)]
+    assert over == ["CleanUp", "PublishEnd", "Forget"]
+
+
+async def test_a_guest_is_ready_when_its_probe_says_so(world: World) -> None:
+    probed = vmi(readinessProbe={"guestAgentPing": {}})
+    kept, _ = await world.keeper.attend(probed, DOMAIN)
+    assert kept.not_ready == "the readiness probe has not succeeded yet"
+    await until(lambda: world.again)
+    kept, _ = await world.keeper.attend(probed, DOMAIN)
+    assert kept.not_ready is None
+    world.keeper.forget(UID)
+    assert world.events == []
