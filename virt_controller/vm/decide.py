@@ -168,8 +168,9 @@ def _step_with_instance(observed: Observed, vmi: VirtualMachineInstance, request
     wanted = strategy(observed.vm)
     delete = Delete(vmi.metadata.uid)
     if wanted == "Halted" or is_stop_for(requests, vmi.metadata.uid):
-        # Else the strategy might look like a new one when the instance is gone, and start another.
-        return _Step(delete, after_record=observed.vm.status.run_strategy != wanted)
+        # Else the strategy would look like a new one when the instance is gone, and start another.
+        unrecorded = wanted == "RerunOnFailure" and observed.vm.status.run_strategy != wanted
+        return _Step(delete, after_record=unrecorded)
     if is_final(vmi):
         if wanted == "RerunOnFailure" and phase(vmi) == FAILED:
             return _Step(delete, after_record=True, rerun=True)

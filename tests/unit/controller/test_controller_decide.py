@@ -140,6 +140,15 @@ def test_rerun_on_failure_starts_once_when_it_becomes_the_strategy(recorded: str
     assert acts(Observed(machine)) == expected
 
 
+def test_a_stop_is_carried_out_only_when_the_strategy_is_recorded() -> None:
+    """Else the VM would look as if it had just become RerunOnFailure once its instance is gone, and start again."""
+    machine = vm("RerunOnFailure", runStrategy="Halted", stateChangeRequests=[STOP])
+    first, second = settle(Observed(machine, vmi("Running")))
+    assert isinstance(first, WriteStatus)
+    assert first.status.run_strategy == "RerunOnFailure"
+    assert second == Delete(RUNS)
+
+
 def test_the_strategy_is_not_recorded_while_its_start_is_withheld() -> None:
     """Else a crash or back-off between the record and the create would lose the start."""
     failure = {"consecutiveFailCount": 1, "lastFailedVMIUID": "x", "retryAfterTimestamp": rfc3339(NOW + 5)}

@@ -69,6 +69,8 @@ class User:
         vm, vmi = self._vm(name), self._vmi(name)
         match vm["spec"]["runStrategy"]:
             case "Always" | "Once":
+                if vm.get("status", {}).get("stateChangeRequests"):
+                    await self._queue(vm, [])  # before the strategy, as virt_api does
                 await self._declare(vm, "Halted")
             case "Manual" | "RerunOnFailure" if vmi and vmi["status"]["phase"] not in ("Succeeded", "Failed"):
                 await self._queue(vm, [{"action": "Stop", "uid": vmi["metadata"]["uid"]}])
