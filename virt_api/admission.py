@@ -136,7 +136,7 @@ class KubeVirtAdmission:
         self._require_node = require_node
         self._kube = kube
 
-    def connect(self, kube: KubeClient) -> None:
+    def connect(self, kube: KubeClient | None) -> None:
         """For an API server that is itself what admission reads from."""
         self._kube = kube
 

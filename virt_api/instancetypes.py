@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from virt_api.inference import infer
-from virt_kube.api import KubeClient
+from virt_kube.api import ApiError, KubeClient
 from virt_kube.instancetypes import REFERENCES, NotFindable, Sizing, sizing_of
 from virt_types.errors import Cause
 from virt_types.expansion import expand, prepare, refusals
@@ -18,6 +18,7 @@ from virt_types.validation import validate_vm
 from virt_types.validation.machine import matchers
 
 NOT_FOUND = "Failure to find {word}: {error}"
+NAMESAKE = "; there is a {kind} of that name: set spec.{word}.kind"
 
 
 class Reference(NamedTuple):
@@ -76,5 +77,18 @@ async def _look_up(kube: KubeClient, vm: VirtualMachine) -> Reference:
     try:
         return Reference(await sizing_of(kube, vm))
     except NotFindable as error:
-        message = NOT_FOUND.format(word=error.word, error=error.message)
+        message = NOT_FOUND.format(word=error.word, error=error.message) + await _namesake(kube, vm, error.word)
         return Reference(causes=(Cause("FieldValueNotFound", message, f"spec.{error.word}"),))
+
+
+async def _namesake(kube: KubeClient, vm: VirtualMachine, word: str) -> str:
+    """A way out for who left the kind out, which means the cluster's, though the namespace has one of that name."""
+    reference = next(each for each in REFERENCES if each.word == word)
+    matcher, own = reference.matcher_of(vm), reference.resource
+    if matcher is None or matcher.kind or matcher.revision_name:
+        return ""
+    try:
+        await kube.get(own, vm.metadata.namespace, matcher.name or "")
+    except ApiError:
+        return ""
+    return NAMESAKE.format(kind=own.kind, word=word)
