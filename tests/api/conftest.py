@@ -18,6 +18,7 @@ from support.widgets import widget_definition
 from virt_local import pki
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.server import ApiServer
+from virt_local.apiserver.tokens import Tokens
 from virt_local.gc import GarbageCollector
 from virt_local.store import Store
 
@@ -32,7 +33,8 @@ async def api(tmp_path: Path, certificates: pki.Pki) -> AsyncIterator[Api]:
     tokens = tmp_path / "tokens.csv"
     tokens.write_text('admin-token,admin,1,"system:masters"\nalice-token,alice,2,devs\n')
     store = await Store.open(tmp_path / "store.db")
-    server = ApiServer(store, authenticator=Authenticator(tokens))
+    issuer = Tokens(store)
+    server = ApiServer(store, authenticator=Authenticator(tokens, tokens=issuer), tokens=issuer)
     await server.bootstrap([widget_definition()])
     collector = asyncio.create_task(GarbageCollector(store, server.registry, server.client()).run())
     port = await server.start("127.0.0.1", 0, certificates.server_context())

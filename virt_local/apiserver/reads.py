@@ -167,7 +167,7 @@ def _shown(token: str) -> str:
 def list_body(call: Call, found: Page) -> bytes:
     """The List object, joined from stored bytes."""
     resource, version = call.resource, call.version
-    items = b",".join(represent.list_item(record.value, resource, version) for record in found.records)
+    items = [represent.list_item(record.value, resource, version) for record in found.records]
     meta: dict[str, object] = {"resourceVersion": str(found.revision)}
     if found.continue_:
         meta["continue"] = found.continue_
@@ -177,4 +177,9 @@ def list_body(call: Call, found: Page) -> bytes:
         meta["continue"] = ""
     kind = resource.list_kind or resource.kind + "List"
     head = f'{{"kind":"{kind}","apiVersion":"{call.api_version}","metadata":'.encode()
-    return head + msgspec.json.encode(meta) + b',"items":[' + items + b"]}"
+    head += msgspec.json.encode(meta) + b',"items":['
+    if not items:
+        return head + b"]}"
+    items[0] = head + items[0]
+    items[-1] += b"]}"
+    return b",".join(items)  # the one copy of megabytes

@@ -11,11 +11,12 @@ import ssl
 
 from virt_kube.admission import Admission, UserInfo
 from virt_kube.api import Json
-from virt_local.apiserver import former, grants, represent
+from virt_local.apiserver import former, represent
 from virt_local.apiserver.audit import AuditLog
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.authz import Authorizer
-from virt_local.apiserver.builtins import BUILTINS, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CRD, FIRST_NAMESPACES, NAMESPACE
+from virt_local.apiserver.bootstrap import bootstrap
+from virt_local.apiserver.builtins import BUILTINS, CRD
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.definitions.model import resource_type
 from virt_local.apiserver.discovery import Discovery
@@ -87,21 +88,7 @@ class ApiServer:
 
     async def bootstrap(self, definitions: list[Json]) -> None:
         """See to the first namespaces and roles, and these CustomResourceDefinitions, as this version has them."""
-        for name in FIRST_NAMESPACES:
-            await self._ensure(Call(SYSTEM, NAMESPACE, NAMESPACE.storage, ""), {"metadata": {"name": name}})
-        for definition in definitions:
-            await self._ensure(Call(SYSTEM, CRD, CRD.storage, ""), definition)
-        for role in grants.first_roles():
-            await self._ensure(Call(SYSTEM, CLUSTER_ROLE, CLUSTER_ROLE.storage, ""), role)
-        for binding in grants.first_bindings():
-            await self._ensure(Call(SYSTEM, CLUSTER_ROLE_BINDING, CLUSTER_ROLE_BINDING.storage, ""), binding)
-
-    async def _ensure(self, call: Call, obj: Json) -> None:
-        call.name = obj["metadata"]["name"]
-        if self.store.get(call.key) is None:
-            await self._pipeline.create(call, obj, [])
-        elif call.resource is not NAMESPACE:
-            await self._pipeline.update(call, obj, [])
+        await bootstrap(self._pipeline, SYSTEM, definitions)
 
     async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port (of use when 0 was asked for). Raises OSError when the address is taken."""
