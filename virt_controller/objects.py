@@ -11,6 +11,7 @@ class Taint(Base, kw_only=True):
     key: str
     effect: str
     value: str = ""
+    time_added: str | None = None
 
 
 class NodeSpec(Base, kw_only=True):

@@ -19,6 +19,7 @@ from virt_types.v1 import (
 )
 
 ENDED = "Ended"
+EVICTION = "EvictionRequested"  # the VMI's condition that says the platform ends it
 
 # Who is behind each reason the node agent or the node controller gives for a VMI's end; "" for an order carried out.
 GUEST, CRASH, PLATFORM, USER = "by the guest", "by a crash", "by the platform", "by a user"
@@ -84,6 +85,9 @@ def _cause(observed: Observed, vmi: VirtualMachineInstance) -> tuple[str, str]:
     author = AUTHORS.get(said, PLATFORM) if said else ""
     if author:
         return said, f"{author}: {how}"
+    evicted = condition(vmi, EVICTION)
+    if evicted is not None and evicted.status == "True" and is_going(vmi):
+        return "Evicted", f"{PLATFORM}: {evicted.message or 'evicted'}{'; ' + how if how else ''}"
     order = _order(observed, vmi)
     if order is not None:
         reason, what = order

@@ -17,8 +17,7 @@ from virt_controller.objects import Node
 from virt_controller.placement import Placed, Unschedulable, demand, place, taken_by
 from virt_controller.placer import Placer
 from virt_kube.api import Json
-from virt_kube.clock import rfc3339
-from virt_kube.resources import NODES, PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
+from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types.codec import encode, from_builtins
 from virt_types.v1 import VirtualMachineInstance
 
@@ -246,52 +245,6 @@ async def test_a_vmi_deleted_before_it_was_placed_goes() -> None:
         assert cluster.kube.objects("virtualmachineinstances") == []
         last = [obj for _, plural, type_, obj in cluster.kube.history if type_ == "DELETED" and plural != "events"]
         assert last[-1]["status"]["phase"] == "Failed"
-
-
-async def silent_node(cluster: Cluster) -> None:
-    """A node with a running guest whose agent fell silent an hour ago."""
-    await add_node(cluster.kube, heartbeat=rfc3339(loop_clock()))
-    await cluster.kube.create(VIRTUAL_MACHINE_INSTANCES, "ns", vmi_object())
-    await asyncio.sleep(1)
-    assert cluster.vmi()["status"]["phase"] == "Running"
-    cluster.agent.stops = False
-    await asyncio.sleep(3600)
-
-
-@pytest.mark.looptime
-async def test_a_silent_node_takes_nothing_new_and_its_guests_are_left_alone() -> None:
-    async with Cluster() as cluster:
-        await silent_node(cluster)
-        host = cluster.kube.find(NODES, "", "node1")
-        assert host is not None
-        assert host["metadata"]["labels"]["kubevirt.io/schedulable"] == "false"
-        message = "virt-handler is not responsive, marking node as unresponsive"
-        assert cluster.events("NodeUnresponsive") == [message]
-        assert cluster.vmi()["status"]["phase"] == "Running"
-
-
-@pytest.mark.looptime
-async def test_the_guests_of_a_machine_that_is_off_for_sure_are_failed() -> None:
-    async with Cluster() as cluster:
-        await silent_node(cluster)
-        taint = {"spec": {"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]}}
-        await cluster.kube.patch(NODES, "", "node1", taint, kind="merge")
-        await asyncio.sleep(1)
-        status = cluster.vmi()["status"]
-        assert (status["phase"], status["reason"]) == ("Failed", "NodeUnresponsive")
-
-
-@pytest.mark.looptime
-async def test_a_beating_heart_keeps_a_node_open() -> None:
-    async with Cluster() as cluster:
-        await add_node(cluster.kube, heartbeat=rfc3339(loop_clock()))
-        for _ in range(20):
-            await asyncio.sleep(60)
-            beat = {"metadata": {"annotations": {"kubevirt.io/heartbeat": rfc3339(loop_clock())}}}
-            await cluster.kube.patch(NODES, "", "node1", beat, kind="merge")
-        host = cluster.kube.find(NODES, "", "node1")
-        assert host is not None
-        assert host["metadata"]["labels"]["kubevirt.io/schedulable"] == "true"
 
 
 @given(
