@@ -12,8 +12,11 @@ import re
 import secrets
 import uuid
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import cache
 from typing import Any, NamedTuple
+
+import msgspec
 
 from virt_types import crds, legacy, names, validation
 from virt_types.codec import from_builtins, to_builtins
@@ -30,7 +33,7 @@ from virt_types.validation.scope import shown
 
 Json = dict[str, Any]
 ALONE = Neighbours()
-NOT_FOUND = "FieldValueNotFound"
+NOT_FOUND, MISSING, UNKNOWN = "FieldValueNotFound", "FieldValueRequired", "FieldUnknown"
 # Ours to judge, unlike the kinds of Kubernetes itself.
 GROUPS = frozenset(kind.group for kind in KINDS)
 RULES: dict[str, Callable[[Any], list[Cause]]] = {
@@ -47,6 +50,7 @@ RULES: dict[str, Callable[[Any], list[Cause]]] = {
     "DataVolume": validation.validate_data_volume,
     "DataSource": validation.validate_data_source,
 }
+OUR_KINDS = frozenset(kind.kind for kind in KINDS) | legacy.OLD_KINDS.keys()
 # Of our groups, but not of what is typed here: a cluster's server knows them.
 ELSEWHERE = frozenset(
     (
@@ -79,8 +83,16 @@ class Verdict(NamedTuple):
 
 
 def ours(obj: Json) -> bool:
-    """Whether `judge` is the one to ask; a kind that nobody knows, in a group of ours, counts as a mistake."""
-    return str(obj.get("apiVersion")).partition("/")[0] in GROUPS and str(obj.get("kind")) not in ELSEWHERE
+    """Whether `judge` is the one to ask.
+
+    A kind that nobody knows, in a group of ours, counts as a mistake; so does a kind of ours in one of Kubernetes' own
+    groups or in none, and an object that says neither.
+    """
+    api_version, kind = obj.get("apiVersion"), obj.get("kind")
+    if not api_version or not kind:
+        return True
+    group = str(api_version).partition("/")[0]
+    return (group in GROUPS and kind not in ELSEWHERE) or ("." not in group and kind in OUR_KINDS)
 
 
 def known_kind(obj: Json) -> Kind | None:
@@ -122,14 +134,13 @@ def judge(
     kind = known_kind(obj)
     if kind is None:
         return Verdict(str(obj.get("kind")), None, [_unknown_kind(obj)], notes)
-    causes = schema_causes(obj, kind)
-    if causes:
-        return Verdict(kind.kind, None, causes, notes)
+    told = schema_causes(obj, kind)
     try:
         typed = from_builtins(obj, crds.TYPES[kind])
     except InvalidObject as error:
-        return Verdict(kind.kind, None, list(error.causes) or [Cause(error.reason, error.message, "")], notes)
-    judged, causes = typed, []
+        return Verdict(kind.kind, None, told or list(error.causes) or [Cause(error.reason, error.message, "")], notes)
+    judged: Any = typed
+    causes: list[Cause] = []
     if kind.kind == "VirtualMachine":
         judged, causes = _machine(typed, beside, new_uuid, new_mac)  # type: ignore[arg-type]
         missing = [cause.message for cause in causes if cause.reason == NOT_FOUND]
@@ -141,9 +152,29 @@ def judge(
     elif kind.kind == "VirtualMachineInstance":
         default_vmi(typed, new_uuid=new_uuid, new_mac=new_mac, now=now())  # type: ignore[arg-type]
     causes += [*RULES[kind.kind](judged), *_metadata_causes(typed.metadata)]  # type: ignore[attr-defined]
+    causes = [*told, *_besides(told, causes)]
     if causes:
         return Verdict(kind.kind, None, causes, notes)
     return Verdict(kind.kind, _stored(obj, to_builtins(typed), kind), [], notes)
+
+
+def _besides(told: list[Cause], found: list[Cause]) -> list[Cause]:
+    """What the rules find beyond the schema, which a server would tell one attempt later.
+
+    Left out is what concerns a field that is told already, and what is missing only because its name is misspelt.
+    """
+    fields = [cause.field for cause in told]
+    misspelt = [cause.field.rpartition(".")[0] for cause in told if cause.reason == UNKNOWN]
+    return [
+        cause
+        for cause in found
+        if not any(_within(cause.field, field) for field in fields)
+        and not (cause.reason == MISSING and any(_within(cause.field, around) for around in misspelt))
+    ]
+
+
+def _within(field: str, around: str) -> bool:
+    return field == around or field.startswith((f"{around}.", f"{around}["))
 
 
 def _machine(
@@ -175,10 +206,19 @@ def _stored(obj: Json, typed: Json, kind: Kind) -> Json:
 
 def _unknown_kind(obj: Json) -> Cause:
     api_version, name = obj.get("apiVersion"), obj.get("kind")
+    if not name:
+        return Cause(MISSING, "kind is missing: what is this object?", "kind")
     same = next((kind for kind in KINDS if kind.kind == name), None)
-    hint = f', use apiVersion "{same.api_version}"' if same else ""
+    hint = f', use apiVersion "{same.api_version}"' if same else _kind_meant(str(name))
+    if not api_version:
+        return Cause(MISSING, f"apiVersion is missing{hint}", "apiVersion")
     message = f'no matches for kind "{name}" in version "{api_version}"{hint}'
     return Cause("FieldValueNotFound", message, "apiVersion" if same else "kind")
+
+
+def _kind_meant(name: str) -> str:
+    near = get_close_matches(name, OUR_KINDS, n=1, cutoff=0.8)
+    return f', did you mean "{near[0]}"?' if near else ""
 
 
 def _metadata_causes(metadata: ObjectMeta) -> list[Cause]:
@@ -186,7 +226,7 @@ def _metadata_causes(metadata: ObjectMeta) -> list[Cause]:
     found = []
     if not metadata.name and not metadata.generate_name:
         message = "Required value: name or generateName is required"
-        found.append(Cause("FieldValueRequired", message, "metadata.name"))
+        found.append(Cause(MISSING, message, "metadata.name"))
     words = [("metadata.labels", key, names.qualified_name_problems(key)) for key in metadata.labels]
     words += [("metadata.labels", value, names.label_value_problems(value)) for value in metadata.labels.values()]
     words += [("metadata.annotations", key, names.qualified_name_problems(key.lower())) for key in metadata.annotations]
@@ -202,6 +242,13 @@ def _schema(kind: Kind) -> Json:
 
 
 @cache
+def _with_metadata(kind: Kind) -> Json:
+    """The schema with the fields of metadata, which a CRD does not list."""
+    known: Json = {field.encode_name: {} for field in msgspec.structs.fields(ObjectMeta)}
+    return _schema(kind) | {"properties": _schema(kind)["properties"] | {"metadata": {"properties": known}}}
+
+
+@cache
 def _walker(kind: Kind) -> Walker:
     return compile_schema(_schema(kind))
 
@@ -211,8 +258,8 @@ def schema_causes(obj: Json, kind: Kind) -> list[Cause]:
     result = _walker(kind)(obj, defaults=True, prune=True)
     causes = [cause for cause in result.causes if cause != UNCHECKED_RULES]
     for field in result.unknown:
-        meant = _misplaced(kind.kind, field) or suggestion(_schema(kind), field)
-        causes.append(Cause("FieldUnknown", f'unknown field "{field}"' + (f", {meant}" if meant else ""), field))
+        meant = _misplaced(kind.kind, field) or suggestion(_with_metadata(kind), field)
+        causes.append(Cause(UNKNOWN, f'unknown field "{field}"' + (f", {meant}" if meant else ""), field))
     return causes
 
 

@@ -402,7 +402,9 @@ def test_virtctl_validate_says_the_same(cases: list[Case]) -> None:
         if case.offline is None or ONLY_THERE.match(case.name) or case.our_code not in (201, 422):
             continue
         here, there = set(case.offline), causes(case.our_body)
-        assert here == there or (len(case.offline) > MOST_CAUSES and here > there), case.name
+        # A server tells of the rules once the schema is kept, and only ten causes; offline all is told at once.
+        more = " is invalid: " in str(case.our_body.get("message")) or len(case.offline) > MOST_CAUSES
+        assert here == there or (more and here > there), case.name
         compared += 1
     assert compared > 450
 
