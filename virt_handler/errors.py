@@ -16,6 +16,7 @@
     │   └── ImageRefused        fatal not an image, no disk in it, or a disk we will not attach
     ├── VolumeError                   a volume can't be prepared
     │   ├── ClaimNotFound             the PersistentVolumeClaim does not exist (yet)
+    │   ├── ClaimNotFilled            a DataVolume or an upload has not put a disk into it (yet)
     │   ├── ObjectNotFound            a secret or config map does not exist (yet)
     │   ├── UnsafePath          fatal a path leaves its directory or goes through a link
     │   └── UnsupportedVolume   fatal a kind of volume this agent can't attach
@@ -99,6 +100,10 @@ class VolumeError(HandlerError):
 
 class ClaimNotFound(VolumeError):
     reason = "FailedPvcNotFound"
+
+
+class ClaimNotFilled(VolumeError):
+    reason = "PVCNotReady"
 
 
 class ObjectNotFound(VolumeError):

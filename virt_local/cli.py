@@ -30,7 +30,8 @@ RunDir = Annotated[
     Path | None, typer.Option(help="Where sockets and pids are kept.", show_default="/run/virtctl for root")
 ]
 Components = Annotated[
-    str, typer.Option(help="Only these, comma separated: api, subresources, controllers, node, proxy, storage.")
+    str,
+    typer.Option(help="Only these, comma separated: api, subresources, controllers, node, proxy, storage, importer."),
 ]
 
 
@@ -48,6 +49,10 @@ def up(  # noqa: PLR0917  options: Typer calls it by name
     registry_mirror: Annotated[
         list[str] | None,
         typer.Option(help="Take images whose names begin with PREFIX from elsewhere: PREFIX=LOCATION. Repeatable."),
+    ] = None,
+    http_mirror: Annotated[
+        list[str] | None,
+        typer.Option(help="Import from URLs that begin with PREFIX from elsewhere: PREFIX=URL. Repeatable."),
     ] = None,
     accelerator: Annotated[str, typer.Option(help="auto (measured), kvm or qemu (emulation).")] = "auto",
     network: Annotated[str, typer.Option(help="The libvirt network guests join; made when missing.")] = "virtctl",
@@ -71,7 +76,8 @@ def up(  # noqa: PLR0917  options: Typer calls it by name
         accelerator=_one_of("--accelerator", accelerator, ("auto", "kvm", "qemu")),
         network=network,
         audit_log=audit_log.absolute() if audit_log else None,
-        registry_mirrors=dict(_mirror(text) for text in registry_mirror or ()),
+        registry_mirrors=dict(_mirror("--registry-mirror", text) for text in registry_mirror or ()),
+        http_mirrors=dict(_mirror("--http-mirror", text) for text in http_mirror or ()),
     )
     process = start(settings, say=typer.echo, foreground=foreground, timeout=timeout)
     if foreground:
@@ -201,8 +207,10 @@ def apiserver(  # noqa: PLR0917  options: Typer calls it by name
     audit_log: Annotated[
         Path | None, typer.Option(help="Write who did what to this file, a line of JSON for each request.")
     ] = None,
-    no_admission: Annotated[bool, typer.Option(help="Do not default or validate KubeVirt's objects.")] = False,
-    no_crds: Annotated[bool, typer.Option(help="Install no CustomResourceDefinitions.")] = False,
+    no_admission: Annotated[
+        bool, typer.Option("--no-admission", help="Do not default or validate KubeVirt's objects.")
+    ] = False,
+    no_crds: Annotated[bool, typer.Option("--no-crds", help="Install no CustomResourceDefinitions.")] = False,
 ) -> None:
     """Run only a Kubernetes API server, in the foreground. It prints its URL and CA when it is ready."""
     from virt_local.apiserver.__main__ import main
@@ -252,12 +260,17 @@ def _duration(text: str) -> timedelta:
     return timedelta(**{unit: int(text[:-1])})
 
 
-def _mirror(text: str) -> tuple[str, str]:
+MIRROR_EXAMPLES = {
+    "--registry-mirror": "docker.io=http://127.0.0.1:5000",
+    "--http-mirror": "https://cloud.example.org/images=http://127.0.0.1:8000",
+}
+
+
+def _mirror(option: str, text: str) -> tuple[str, str]:
     prefix, equals, location = text.partition("=")
     if not (prefix and equals and location):
         raise UsageError(
-            f'--registry-mirror: "{text}" is not PREFIX=LOCATION',
-            hint="for example --registry-mirror docker.io=http://127.0.0.1:5000",
+            f'{option}: "{text}" is not PREFIX=LOCATION', hint=f"for example {option} {MIRROR_EXAMPLES[option]}"
         )
     return prefix, location
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 NODE_POLL = 0.25
 # Does what kube-proxy and a provisioner do in a cluster: volumes, storage classes, endpoints.
 LOCAL_USER = "system:serviceaccount:kubevirt:virt-local"
+# Makes and fills the claims of DataVolumes.
+CDI_USER, CDI_GROUP = "system:serviceaccount:cdi:cdi-controller", "system:serviceaccounts:cdi"
 
 Ready = Callable[[], None]
 
@@ -183,6 +185,19 @@ async def _storage(context: Context, ready: Ready) -> None:
         tasks.create_task(LocalStorage(client, context.settings.places.volumes, events).run(ready))
 
 
+async def _importer(context: Context, ready: Ready) -> None:
+    from virt_local.datavolumes.app import Options, run
+
+    settings = context.settings
+    options = Options(
+        volumes=settings.places.volumes,
+        images=settings.places.imports,
+        registry_mirrors=settings.registry_mirrors,
+        http_mirrors=settings.http_mirrors,
+    )
+    await run(context.client(CDI_USER, CDI_GROUP), options, ready)
+
+
 async def _controllers(context: Context, ready: Ready) -> None:
     from virt_controller.app import run
 
@@ -234,6 +249,7 @@ FACTORIES: Mapping[str, Run] = {
     "node": _node,
     "proxy": _proxy,
     "storage": _storage,
+    "importer": _importer,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 # In the order in which they start; each is named so on the command line and in `local status`.
-COMPONENTS = ("api", "subresources", "controllers", "node", "proxy", "storage")
+COMPONENTS = ("api", "subresources", "controllers", "node", "proxy", "storage", "importer")
 
 
 def default_state_dir() -> Path:
@@ -48,6 +48,10 @@ class Places(msgspec.Struct, frozen=True):
         return self.state / "volumes"
 
     @property
+    def imports(self) -> Path:
+        return self.state / "imports"
+
+    @property
     def records(self) -> Path:
         return self.state / "node" / "records"
 
@@ -65,7 +69,7 @@ class Places(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`port` 0 means the port of last time, or a free one; `registry_mirrors` maps image prefixes to locations.
+    """`port` 0 means the port of last time, or a free one; the mirrors map prefixes of images and URLs to locations.
 
     `any_port`: nobody asked for `port`, so another will do when it is taken.
     """
@@ -80,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     network: str = "virtctl"
     audit_log: Path | None = None
     registry_mirrors: dict[str, str] = msgspec.field(default_factory=dict)
+    http_mirrors: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def encode(settings: Settings) -> str:

@@ -1,9 +1,9 @@
 """The storage class `local`: a claim is a directory below STATE/volumes with one sparse disk image.
 
 Binds PersistentVolumeClaims of every class whose provisioner is ours, grows them, keeps them while a guest uses them,
-and removes the files with the claim. The node agent finds the image by its path, STATE/volumes/NAMESPACE/CLAIM/disk.img.
-A claim that a DataVolume or an upload fills gets no image here: `datavolumes` puts it there when it is whole. Run by
-the supervisor.
+and removes the files with the claim. The node agent finds the image by its path,
+STATE/volumes/NAMESPACE/CLAIM/disk.img. A claim that a DataVolume or an upload fills gets no image here: `datavolumes`
+puts it there when it is whole. Run by the supervisor.
 """
 
 from __future__ import annotations
@@ -114,11 +114,11 @@ class LocalStorage:
     async def reconcile(self, key: Key) -> Verdict:
         claim = self._claims.get(*key)
         storage_class = self._class_of(claim) if claim is not None else None
-        if claim is None or (storage_class is not None and not storage_class.is_local):
+        if claim is None:
             return None
         if claim.metadata.deletion_timestamp:
-            return await self._release(claim)
-        if storage_class is None:
+            return await self._release(claim)  # of any class: nobody else here lets a claim go
+        if storage_class is None or not storage_class.is_local:
             return None
         if claim.status.phase == "Bound":
             return await self._grow(claim, storage_class)
@@ -193,6 +193,9 @@ class LocalStorage:
         await asyncio.to_thread(_remove, self._directory(claim), meta.uid)
         with contextlib.suppress(NotFound):
             await self._client.delete(PERSISTENT_VOLUMES, "", f"pvc-{meta.uid}")
+            await self._client.patch(
+                PERSISTENT_VOLUMES, "", f"pvc-{meta.uid}", {"metadata": {"finalizers": []}}, kind="merge"
+            )
         finalizers = [each for each in meta.finalizers if each != IN_USE_FINALIZER]
         await self._claim_patch(claim, {"metadata": {"finalizers": finalizers}})
         log.info("claim removed namespace=%s name=%s", meta.namespace, meta.name)

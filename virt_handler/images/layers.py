@@ -39,7 +39,7 @@ EXTENDED = {
 }
 
 
-class _Entry(tarfile.TarInfo):
+class BoundedEntry(tarfile.TarInfo):
     """An entry whose extended headers are bounded: tarfile reads them into memory whole."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
@@ -81,7 +81,10 @@ def wanted(path: str) -> Wanted:
 def apply(blob: Path, compression: str, target: Path, want: Wanted) -> None:
     """Bring one layer's files and removals into `target`; raises ImageError."""
     try:
-        with _opened(blob, compression) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Entry) as archive:
+        with (
+            _opened(blob, compression) as stream,
+            tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedEntry) as archive,
+        ):
             for count, entry in enumerate(archive):
                 if count >= MAX_ENTRIES:
                     raise ImageRefused(f"a layer has more than {MAX_ENTRIES} entries")

@@ -17,6 +17,7 @@ import hashlib
 import logging
 import os
 import shutil
+import ssl
 import tempfile
 import threading
 import time
@@ -85,10 +86,18 @@ def default_policy(reference: Reference) -> Policy:
 
 
 class ImageStore:
-    """Container disks below `directory`."""
+    """Container disks below `directory`. `tls` instead of the system's authorities."""
 
-    def __init__(self, directory: Path, mirrors: Mapping[str, str], insecure: frozenset[str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        mirrors: Mapping[str, str],
+        insecure: frozenset[str],
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._directory = directory
+        self._tls = tls
         self._mirrors = mirrors
         self._insecure = insecure
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -204,7 +213,8 @@ class ImageStore:
         if location.layout:
             return Layout(location)
         if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=False)
+            connector = aiohttp.TCPConnector(ssl=self._tls or True)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return Registry(self._session, location, credentials)
 
     async def _manifest(self, source: Source, reference: Reference) -> tuple[str, dict[str, object]]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from virt_handler.errors import ClaimNotFound, ObjectNotFound, VolumeError
+from virt_handler.errors import ClaimNotFilled, ClaimNotFound, ObjectNotFound, VolumeError
 from virt_kube.api import KubeClient, NotFound, Resource
 from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS
+from virt_types.cdi.claims import awaits_filling
 from virt_types.quantity import to_bytes
 
 SECRETS = Resource("", "v1", "secrets", "Secret")
@@ -43,7 +44,10 @@ class Objects:
         return texts | {key: _decoded(value, field) for key, value in found.binary_data.items()}
 
     async def claim_capacity(self, namespace: str, name: str) -> int:
-        """Bytes of a PersistentVolumeClaim: what it has, else what it asks for; raises ClaimNotFound."""
+        """Bytes of a PersistentVolumeClaim: what it has, else what it asks for.
+
+        Raises ClaimNotFound, and ClaimNotFilled for one that is no disk yet.
+        """
         try:
             data = await self._client.get(PERSISTENT_VOLUME_CLAIMS, namespace, name)
         except NotFound:
@@ -52,6 +56,11 @@ class Objects:
                 hint=f"kubectl -n {namespace} get pvc",
             ) from None
         claim: dict[str, Any] = msgspec.json.decode(data)
+        if awaits_filling((claim.get("metadata") or {}).get("annotations") or {}):
+            raise ClaimNotFilled(
+                f"PVC {namespace}/{name} is not filled yet, waiting for its DataVolume or upload",
+                hint=f"kubectl -n {namespace} describe dv {name}",
+            )
         has = (claim.get("status") or {}).get("capacity") or {}
         asks = ((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}
         return to_bytes(has.get("storage") or asks.get("storage") or 0)

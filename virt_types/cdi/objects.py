@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from msgspec import field
 
-from virt_types.cdi.v1beta1 import DataVolumeSource, DataVolumeSourceHTTP, DataVolumeSourceVDDK, DataVolumeSpec
+from virt_types.cdi.v1beta1 import (
+    DataVolumeSource,
+    DataVolumeSourceHTTP,
+    DataVolumeSourceRegistry,
+    DataVolumeSourceVDDK,
+    DataVolumeSpec,
+)
 from virt_types.meta import Base, Int32, ObjectMeta, Time
 
 
@@ -98,10 +104,12 @@ class DataSourceReference(Base, kw_only=True):
 
 
 class DataSourceSource(Base, kw_only=True):
-    """Exactly one of the three."""
+    """At most one. `http` and `registry` are not CDI's: published examples have them, and one machine reads them."""
 
     data_source: DataSourceReference | None = None
+    http: ImportSourceHTTP | None = None
     pvc: DataSourceReference | None = None
+    registry: DataVolumeSourceRegistry | None = None
     snapshot: DataSourceReference | None = None
 
 

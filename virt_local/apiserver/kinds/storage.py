@@ -100,7 +100,7 @@ def _claim_changes(obj: Json, old: Json) -> list[Cause]:
     new_spec, old_spec = dict(obj["spec"]), dict(old["spec"])
     bound = (old.get("status") or {}).get("phase") == "Bound"
     for field in ("volumeName", "storageClassName"):  # both may be filled in once
-        if not old_spec.get(field) and new_spec.get(field) and (bound or field == "storageClassName"):
+        if not old_spec.get(field) and new_spec.get(field):
             old_spec[field] = new_spec[field]
     if bound:
         for spec in (new_spec, old_spec):
