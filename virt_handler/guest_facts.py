@@ -39,14 +39,14 @@ class GuestUser(NamedTuple):
 
 
 class GuestFileSystem(NamedTuple):
-    """A mounted file system; sizes in bytes, `disks` as (serial, bus)."""
+    """A mounted file system; sizes in bytes, `disks` are serials."""
 
     disk: str
     mount_point: str
     kind: str
     used: int
     total: int
-    disks: tuple[tuple[str, str], ...] = ()
+    disks: tuple[str, ...] = ()
 
 
 class GuestFacts(NamedTuple):
@@ -132,14 +132,14 @@ def _user(told: _Told, key: str) -> GuestUser:
 
 
 def _file_system(told: _Told, key: str) -> GuestFileSystem:
-    disks = ((told.text(f"{each}.serial"), "") for each in told.each(f"{key}.disk", MAX_DISKS))
+    disks = (told.text(f"{each}.serial") for each in told.each(f"{key}.disk", MAX_DISKS))
     return GuestFileSystem(
         told.text(f"{key}.name"),
         told.text(f"{key}.mountpoint", MAX_PATH),
         told.text(f"{key}.fstype"),
         told.number(f"{key}.used-bytes"),
         told.number(f"{key}.total-bytes"),
-        tuple(disk for disk in disks if disk[0]),
+        tuple(filter(None, disks)),
     )
 
 
@@ -206,7 +206,7 @@ def _file_system_json(each: GuestFileSystem) -> Json:
         "usedBytes": each.used,
         "totalBytes": each.total,
     }
-    disks = [{"serial": serial, "busType": bus} for serial, bus in each.disks]
+    disks = [{"serial": serial} for serial in each.disks]
     return found | ({"disk": disks} if disks else {})
 
 

@@ -77,7 +77,7 @@ class Keeper:
             self._attend_freeze(vmi, domain, known, now, frozen),
             self._attend_plugs(vmi, domain, known, now),
         ]
-        self._attend_probes(vmi, domain, record)
+        self._attend_probes(vmi, domain, record, still=domain.state == "paused" or frozen is not None)
         volumes = plugging.progress(vmi, domain, known.failures)
         for reason, message in plugging.news(vmi, volumes):
             self._tell(vmi, "Normal", reason, message)
@@ -116,6 +116,7 @@ class Keeper:
         freeze = Freeze(since_boot() + seconds if seconds else None)
         already = record.frozen is not None and await self.guests.is_frozen(domain.uuid)
         await self._note(record.uid, freeze)
+        self._prober.hold(record.uid)
         try:
             if not already:
                 count = await self.guests.freeze(domain.uuid)
@@ -217,11 +218,14 @@ class Keeper:
                 waits.append(min(FIRST_RETRY * 2.0 ** (attempts - 1), LAST_RETRY))
         known.due["plug"] = since_boot() + max(waits)
 
-    def _attend_probes(self, vmi: VirtualMachineInstance, domain: Domain, record: Record | None) -> None:
+    def _attend_probes(
+        self, vmi: VirtualMachineInstance, domain: Domain, record: Record | None, *, still: bool
+    ) -> None:
+        """A guest that stands still, or whose disks do, can't answer, and must not be killed for that."""
         leases = record.interfaces if record is not None else {}
         addresses = [leases[each.name].ip for each in vmi.spec.domain.devices.interfaces if each.name in leases]
         address = next(filter(None, addresses), "")
-        self._prober.watch(vmi, domain.uuid, address, paused=domain.state == "paused")
+        self._prober.watch(vmi, domain.uuid, address, paused=still)
 
     async def _on_answer(self, vmi: VirtualMachineInstance, rule: Rule, before: Count, after: Count) -> None:
         if after.failures:

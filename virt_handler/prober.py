@@ -63,6 +63,11 @@ class Prober:
             asked.tasks = [asyncio.create_task(self._probe(vmi, asked, rule, probe)) for rule, probe in rules]
         asked.address, asked.paused = address, paused
 
+    def hold(self, uid: str) -> None:
+        """Ask no more, and let no answer on its way count, until `watch` says that the guest can answer again."""
+        if asked := self._asked.get(uid):
+            asked.paused = True
+
     def not_ready(self, vmi: VirtualMachineInstance) -> str | None:
         """Why the guest is not ready by its readiness probe; None when it is, or has no such probe."""
         asked = self._asked.get(vmi.metadata.uid)
@@ -84,8 +89,8 @@ class Prober:
     async def _probe(self, vmi: VirtualMachineInstance, asked: Asked, rule: Rule, probe: Probe) -> None:
         await asyncio.sleep(rule.delay)
         while True:
+            failure = "" if asked.paused else await self._ask(asked, rule, probe)
             if not asked.paused:
-                failure = await self._ask(asked, rule, probe)
                 before = asked.counts.get(rule.role, Count())
                 after = asked.counts[rule.role] = probes.counted(rule, before, failure)
                 if failure or after.verdict is not before.verdict:

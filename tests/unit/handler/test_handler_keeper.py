@@ -259,6 +259,18 @@ async def test_a_guest_that_fails_its_liveness_probe_is_shut_down_for_good(world
     assert over == ["CleanUp", "PublishEnd", "Forget"]
 
 
+async def test_a_frozen_guest_is_not_killed_for_its_silence(world: World) -> None:
+    probed = vmi(livenessProbe={"guestAgentPing": {}, "failureThreshold": 1, "periodSeconds": 1})
+    await world.keeper.freeze(RECORD, DOMAIN, 60)
+    world.guests.fails = "ping"
+    await world.keeper.attend(probed, DOMAIN)
+    await asyncio.sleep(0.05)
+    assert world.events == []
+    await world.keeper.unfreeze(RECORD, DOMAIN)
+    await world.keeper.attend(probed, DOMAIN)
+    await until(lambda: "Killing" in [reason for reason, _ in world.events])
+
+
 async def test_a_guest_is_ready_when_its_probe_says_so(world: World) -> None:
     probed = vmi(readinessProbe={"guestAgentPing": {}})
     kept, _ = await world.keeper.attend(probed, DOMAIN)
