@@ -106,9 +106,13 @@ class DataVolumes:
             found = decode(await self._client.get(DATA_SOURCES, where, source.data_source.name), DataSource)
             source = found.status.source or found.spec.source
         meaning = _meaning(source, where)
-        if meaning is None:
+        # What published DataSources name besides, which the one-machine cluster reads.
+        plain = {kind: getattr(source, kind) for kind in ("http", "registry") if getattr(source, kind) is not None}
+        if meaning is None and not plain:
             raise NotFound(f"DataSource {where}/{found.metadata.name} has no source yet")
         del spec["sourceRef"]
+        if meaning is None:
+            return {**spec, "source": to_builtins(plain)}
         return {**spec, "source": {meaning.kind: {"namespace": meaning.namespace, "name": meaning.name}}}
 
     async def _check_source(self, vm: VirtualMachine, name: str, source: _Source | None) -> None:
