@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--handler-socket", type=Path, default=run / "virt-handler.sock", help="the node agent's socket (%(default)s)"
     )
+    parser.add_argument(
+        "--authorize",
+        action="store_true",
+        help="ask the Kubernetes API whether the user in X-Remote-User may call a subresource (SubjectAccessReview); "
+        "for an API server in front that only authenticates",
+    )
     return parser
 
 
@@ -61,7 +67,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel if task else sys.exit)
     try:
         with contextlib.suppress(asyncio.CancelledError):
-            await serve(client, socket=arguments.socket, handler_socket=arguments.handler_socket)
+            await serve(
+                client, socket=arguments.socket, handler_socket=arguments.handler_socket, reviewing=arguments.authorize
+            )
     finally:
         await client.close()
 

@@ -30,6 +30,7 @@ from virt_api import (
 )
 from virt_api.admission import KubeVirtAdmission
 from virt_api.agent import NodeAgent
+from virt_api.authorize import authorize
 from virt_api.negotiate import acceptable
 from virt_api.objects import KUBE
 from virt_kube.api import ApiError, KubeClient
@@ -55,9 +56,13 @@ CLIENT_ERRORS = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def build(client: KubeClient, *, handler_socket: str | Path) -> web.Application:
-    """The application; `handler_socket` is the node agent's unix socket."""
-    app = web.Application(middlewares=[_errors_as_status, acceptable], client_max_size=MAX_BODY)
+def build(client: KubeClient, *, handler_socket: str | Path, reviewing: bool = False) -> web.Application:
+    """The application; `handler_socket` is the node agent's unix socket.
+
+    `reviewing`: who stands in front only authenticates, so each request is authorised here.
+    """
+    gates = [_errors_as_status, *([authorize] if reviewing else []), acceptable]
+    app = web.Application(middlewares=gates, client_max_size=MAX_BODY)
     app[KUBE] = client
     app[webhooks.ADMISSION] = KubeVirtAdmission(kube=client)
     app[proxy.AGENT] = NodeAgent(str(handler_socket))
@@ -67,10 +72,16 @@ def build(client: KubeClient, *, handler_socket: str | Path) -> web.Application:
 
 
 async def serve(
-    client: KubeClient, *, socket: Path, handler_socket: Path, ready: Callable[[], None] = lambda: None
+    client: KubeClient,
+    *,
+    socket: Path,
+    handler_socket: Path,
+    ready: Callable[[], None] = lambda: None,
+    reviewing: bool = False,
 ) -> None:
     """Answer on a unix socket, which only our own user can reach, until cancelled."""
-    runner = web.AppRunner(build(client, handler_socket=handler_socket), access_log=None, shutdown_timeout=SHUTDOWN)
+    app = build(client, handler_socket=handler_socket, reviewing=reviewing)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN)
     try:
         await runner.setup()
         await web.SockSite(runner, _listen(socket)).start()

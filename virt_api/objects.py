@@ -28,7 +28,10 @@ class Target(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, request: web.Request) -> Target:
-        return cls(request.match_info["namespace"], request.match_info["name"])
+        found = cls(request.match_info["namespace"], request.match_info["name"])
+        if any(odd in part for part in (found.namespace, found.name) for odd in ("/", "%", "..")):
+            raise refusals.bad_request("a namespace or name has characters that no object's name can have")
+        return found
 
 
 async def read_vm(kube: KubeClient, target: Target) -> VirtualMachine:

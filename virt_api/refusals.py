@@ -42,6 +42,23 @@ def forbidden(kind: str, name: str, message: str) -> ApiError:
     return error_from_status(status(403, "Forbidden", text, _details(kind, name)))
 
 
+def unauthorized(message: str) -> ApiError:
+    return error_from_status(status(401, "Unauthorized", message))
+
+
+def may_not(user: str, asked: Json, reason: str) -> ApiError:
+    """Forbidden in an API server's words."""
+    resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+    name, where = asked.get("name", ""), asked.get("namespace")
+    text = (
+        f'{resource}.{asked["group"]} "{name}" is forbidden: User "{user}" cannot {asked["verb"]} '
+        f'resource "{resource}" in API group "{asked["group"]}"'
+    )
+    text += f' in the namespace "{where}"' if where else " at the cluster scope"
+    details = {"name": name, "group": asked["group"], "kind": resource}
+    return error_from_status(status(403, "Forbidden", f"{text}: {reason}" if reason else text, details))
+
+
 def gate_closed(message: str) -> ApiError:
     return error_from_status(status(403, "Forbidden", message))
 

@@ -1,0 +1,77 @@
+"""Who may do what, when no API server of ours stands in front: one SubjectAccessReview for each request.
+
+An API server that aggregates us has authenticated the user and says who it is in X-Remote-*; whether that user may call
+the subresource is for us to ask (spec/control-plane 1.3). The one-machine API server authorises before it forwards, so
+there this middleware is not installed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDictProxy
+
+from virt_api import refusals
+from virt_api.objects import KUBE
+from virt_api.subresources import GROUP
+from virt_kube.api import Json, Resource
+
+log = logging.getLogger("virt_api.authorize")
+
+REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
+USER, GROUPS, EXTRA = "X-Remote-User", "X-Remote-Group", "X-Remote-Extra-"
+VERBS = {"GET": "get", "PUT": "update"}
+# What everybody may ask: what there is, and whether it is well. Webhooks are called by the API server itself.
+OPEN = frozenset({"", "version", "healthz", "guestfs"})
+ROOT = f"/apis/{GROUP}"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Ask the API server before anything is read or done."""
+    asked = attributes(request.method, request.path)
+    if asked is None:
+        return await handler(request)
+    user = request.headers.get(USER)
+    if not user:
+        raise refusals.unauthorized(f"no {USER}: this API is reached through an API server")
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": REVIEWS.kind, "spec": spec(request.headers, asked)}
+    answer = msgspec.json.decode(await request.app[KUBE].create(REVIEWS, "", review))
+    status = answer.get("status") or {}
+    if status.get("allowed") is not True:
+        log.info("forbidden user=%s path=%s reason=%s", user, request.path, status.get("reason") or "-")
+        raise refusals.may_not(user, asked, str(status.get("reason") or ""))
+    return await handler(request)
+
+
+def attributes(method: str, path: str) -> Json | None:
+    """The resourceAttributes of a request; None when everybody may make it."""
+    parts = path.removeprefix(ROOT).strip("/").split("/") if path.startswith(ROOT) else [""]
+    version, *rest = parts
+    if not version or not rest or rest[0] in OPEN:
+        return None
+    found: Json = {"verb": VERBS.get(method, method.lower()), "group": GROUP, "version": version}
+    if rest[0] != "namespaces" or len(rest) < 3:
+        return found | {"resource": rest[0]}
+    namespace, resource, *more = rest[1:]
+    found |= {"namespace": namespace, "resource": resource}
+    if not more:
+        return found
+    name, *subresource = more
+    if subresource[:1] == ["portforward"]:  # port and protocol are not part of the right
+        subresource = subresource[:1]
+    return found | {"name": name, "subresource": "/".join(subresource)}
+
+
+def spec(headers: CIMultiDictProxy[str] | Mapping[str, str], asked: Json) -> Json:
+    """The review's spec: who asks for what. Several headers of a name are several values."""
+    every = headers.getall if isinstance(headers, CIMultiDictProxy) else lambda name: [headers[name]]
+    extra = {name[len(EXTRA) :].lower(): every(name) for name in set(headers) if name.lower().startswith(EXTRA.lower())}
+    groups = every(GROUPS) if GROUPS in headers else []
+    found: Json = {"user": headers[USER], "groups": groups, "resourceAttributes": asked}
+    return found | ({"extra": extra} if extra else {})
