@@ -74,6 +74,12 @@ def merge(presets: Sequence[VirtualMachineInstancePreset], vmi: VirtualMachineIn
             vmi.metadata.annotations[labels.PRESET_PREFIX + preset.metadata.name] = APPLIED_VERSION
 
 
+def may_mend(obj: dict[str, Any], cause: Cause) -> bool:
+    """Whether presets that only a server knows may fill what is missing: an instance of 2018 often had no memory."""
+    labelled = obj.get("kind") == "VirtualMachineInstance" and bool((obj.get("metadata") or {}).get("labels"))
+    return labelled and (cause.reason, cause.field) == ("FieldValueRequired", "spec.domain.memory.guest")
+
+
 def unmerged(domain: DomainSpec) -> Iterator[str]:
     """A warning for each field of a preset that no instance will ever get."""
     known = {field for row in MERGED for field in row.fields}

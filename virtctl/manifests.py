@@ -141,8 +141,9 @@ def _converted(obj: Json, where: str) -> Json:
 def _check_ours(obj: Json, document: Document, where: str) -> None:
     """Schema and rules, as admission will check them, so that a mistake needs no server to be found."""
     from virt_types import check
+    from virt_types.presets import may_mend
 
-    complaints = [_complaint(cause, document) for cause in check.judge(obj).causes]
+    complaints = [_complaint(cause, document) for cause in check.judge(obj).causes if not may_mend(obj, cause)]
     if complaints:
         shown = "; ".join(complaints[:MAX_SHOWN])
         more = f"; and {len(complaints) - MAX_SHOWN} more" if len(complaints) > MAX_SHOWN else ""

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from virt_types.errors import VirtError
+from virt_types.kinds import (
+    CLUSTER_INSTANCETYPE,
+    CLUSTER_PREFERENCE,
+    INSTANCETYPE,
+    PREFERENCE,
+    PRESET,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_INSTANCE,
+)
 from virt_types.labels import LAST_APPLIED
 from virtctl import manifests, merge, strategic
 from virtctl.errors import ApiRefusal, InputError
@@ -34,6 +43,11 @@ virtctl apply -f vm.yaml --dry-run
 MANAGER = "kubectl-client-side-apply"
 
 
+# What a server looks up when it judges a machine, and is therefore applied before.
+REFERRED = tuple(kind.kind for kind in (PRESET, INSTANCETYPE, CLUSTER_INSTANCETYPE, PREFERENCE, CLUSTER_PREFERENCE))
+FIRST = ("Namespace", *REFERRED)
+MACHINES = frozenset(kind.kind for kind in (VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE))
+VOLUMES = ("PersistentVolumeClaim", "DataVolume", "DataSource")  # whose labels may suggest a size
 # Somebody else may write the object between our reading and our patch; it is read again so many times.
 ATTEMPTS = 5
 RETRY_SECONDS = 0.2
@@ -71,10 +85,11 @@ def command(
     client = client_of(ctx)
     steps = _plan(client, found)
     created_here = {step.manifest.name for step in steps if step.resource.kind == "Namespace"}
+    new_kinds = {step.resource.kind for step in steps if step.current is None}
     if dry_run or len(steps) > 1:
         # All or nothing, as far as an API without transactions can promise it.
         for step in steps:
-            if step.namespace not in created_here:
+            if step.namespace not in created_here and (dry_run or not _depends(step, new_kinds)):
                 _send(client, step, dry_run=True)
     done: list[str] = []
     for position, step in enumerate(steps):
@@ -112,7 +127,18 @@ def _plan(client: Client, found: list[manifests.Manifest]) -> list[Step]:
         seen[key] = manifest.where
         current = _current(client, resource, namespace, manifest.name)
         steps.append(_step(manifest, resource, namespace, current))
-    return steps
+    return sorted(
+        steps, key=lambda step: FIRST.index(step.resource.kind) if step.resource.kind in FIRST else len(FIRST)
+    )
+
+
+def _depends(step: Step, new_kinds: set[str]) -> bool:
+    """Whether a server can judge the machine only once others of this call are there."""
+    if step.resource.kind not in MACHINES:
+        return False
+    spec = step.manifest.obj.get("spec") or {}
+    infers = any((spec.get(word) or {}).get("inferFromVolume") for word in ("instancetype", "preference"))
+    return bool(new_kinds & {*REFERRED, *(VOLUMES if infers else ())})
 
 
 def _step(manifest: manifests.Manifest, resource: Resource, namespace: str, current: Json | None) -> Step:
