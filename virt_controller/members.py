@@ -5,8 +5,9 @@ Both keep a number of others; `virt_controller.replicas` keeps VMIs, `virt_contr
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from virt_kube.api import Json, JsonPatch
@@ -69,6 +70,24 @@ def disowning(member: ObjectMeta, owner_uid: str) -> JsonPatch:
     """Take our reference off; everybody else's stay."""
     rest = [to_builtins(each) for each in member.owner_references if each.uid != owner_uid]
     return [*guard(member), {"op": "replace", "path": "/metadata/ownerReferences", "value": rest}]
+
+
+async def in_growing_batches(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """All of them, twice as many at a time as before: what is refused is refused a few times, not each time.
+
+    Raises the first error of a batch when the batch is over; what comes after it is not begun.
+    """
+    rest, size = [*calls], 1
+    while rest:
+        batch, rest, size = rest[:size], rest[size:], size * 2
+        await all_of(call() for call in batch)
+
+
+async def all_of(work: Iterable[Awaitable[None]]) -> None:
+    """All at once, each to its end; then the first error, if there was one."""
+    for answer in await asyncio.gather(*work, return_exceptions=True):
+        if answer is not None:
+            raise answer
 
 
 def condition_of(conditions: Iterable[C], type_: str) -> C | None:

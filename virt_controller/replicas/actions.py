@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from functools import partial
 
 from virt_controller.caches import Caches
-from virt_controller.members import adoption, disowning, owner_reference
+from virt_controller.members import adoption, all_of, disowning, in_growing_batches, owner_reference
 from virt_controller.placer import Placer
 from virt_controller.replicas.effects import Adopt, Create, Delete, DeleteFinished, Disown, Effect, WriteStatus
 from virt_controller.replicas.observed import Observed
@@ -80,11 +79,10 @@ class Actions:
                 answer = await self._client.patch(REPLICA_SETS, *key_of(replica_set), patch, subresource="status")
                 self._caches.replica_sets.absorb(answer)
             case Create(failures):
-                await self._create(replica_set, failures)
+                await in_growing_batches(partial(self._create, replica_set, count) for count in failures)
             case Delete(uids) | DeleteFinished(uids):
-                await self._delete(
-                    replica_set, [each for each in observed.instances if each.metadata.uid in uids], effect
-                )
+                victims = (each for each in observed.instances if each.metadata.uid in uids)
+                await all_of(self._delete(replica_set, vmi, effect) for vmi in victims)
             case Adopt(uid):
                 await self._adopt(replica_set, next(each for each in observed.strays if each.metadata.uid == uid))
             case Disown(uid):
@@ -106,29 +104,12 @@ class Actions:
         self._unsure.pop(uid, None)
         self._expected.forget(uid)
 
-    async def _create(self, replica_set: VirtualMachineInstanceReplicaSet, failures: Sequence[int]) -> None:
-        """All of them, twice as many at a time as before: what is refused is refused a few times, not each time."""
-        uid = replica_set.metadata.uid
-        self._expected.expect_creates(uid, len(failures))
-        rest, size = [*failures], 1
-        try:
-            while rest:
-                batch, rest, size = rest[:size], rest[size:], size * 2
-                answers = await asyncio.gather(
-                    *(self._create_one(replica_set, count) for count in batch), return_exceptions=True
-                )
-                for answer in answers:
-                    if answer is not None:
-                        raise answer
-        finally:
-            for _ in rest:
-                self._expected.created(uid)
-
-    async def _create_one(self, replica_set: VirtualMachineInstanceReplicaSet, failures: int) -> None:
+    async def _create(self, replica_set: VirtualMachineInstanceReplicaSet, failures: int) -> None:
         uid = replica_set.metadata.uid
         vmi = build_replica(replica_set, failures)
         namespace, name = key_of(vmi)
         wait = self._placer.apply(vmi, self._clock())
+        self._expected.expect_creates(uid)
         try:
             with self._placer.assume(vmi):
                 answer = await self._client.create(VIRTUAL_MACHINE_INSTANCES, namespace, encode(vmi))
@@ -149,19 +130,6 @@ class Actions:
             self._recorder.event(created, wait.event_type, wait.event, wait.message)
 
     async def _delete(
-        self,
-        replica_set: VirtualMachineInstanceReplicaSet,
-        victims: list[VirtualMachineInstance],
-        effect: Delete | DeleteFinished,
-    ) -> None:
-        answers = await asyncio.gather(
-            *(self._delete_one(replica_set, vmi, effect) for vmi in victims), return_exceptions=True
-        )
-        for answer in answers:
-            if answer is not None:
-                raise answer
-
-    async def _delete_one(
         self,
         replica_set: VirtualMachineInstanceReplicaSet,
         vmi: VirtualMachineInstance,

@@ -1,28 +1,24 @@
-"""A replica set from its creation to its end, through the real loop, against an API in memory and a faked node agent."""
+"""A replica set from its creation to its end: the real loop, an API in memory, a faked node agent."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from support.fake_kube import FakeKube, Faults, loop_clock
-from support.fake_node import FakeNode, add_node
+from support.fake_kube import FakeKube, Faults
+from support.many import SELECTOR, controllers, guest_template
+from support.many import told as all_told
 
-from virt_controller.app import Options, run
 from virt_kube.api import Forbidden, Json
-from virt_kube.resources import EVENTS, REPLICA_SETS, VIRTUAL_MACHINE_INSTANCES
+from virt_kube.resources import REPLICA_SETS, VIRTUAL_MACHINE_INSTANCES
 from virt_types import labels
 
 pytestmark = pytest.mark.looptime
 
 
 def replica_set(name: str = "rs", replicas: int | None = 3, **spec: Any) -> Json:
-    domain = {"memory": {"guest": "64Mi"}, "devices": {}}
-    template = {"metadata": {"labels": {"app": "r"}}, "spec": {"domain": domain}}
-    body: Json = {"selector": {"matchLabels": {"app": "r"}}, "template": template, **spec}
+    body: Json = {"selector": SELECTOR, "template": guest_template(), **spec}
     if replicas is not None:
         body["replicas"] = replicas
     return {
@@ -31,21 +27,6 @@ def replica_set(name: str = "rs", replicas: int | None = 3, **spec: Any) -> Json
         "metadata": {"name": name},
         "spec": body,
     }
-
-
-@asynccontextmanager
-async def controllers(kube: FakeKube, client: FakeKube | None = None) -> AsyncIterator[FakeNode]:
-    agent = FakeNode(kube)
-    await add_node(kube, cpu="64", memory="256Gi")
-    work = run(client or kube, options=Options(clock=loop_clock, jitter=lambda: 0.0))
-    tasks = [asyncio.create_task(work), asyncio.create_task(agent.run())]
-    try:
-        yield agent
-    finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(result, asyncio.CancelledError) for result in results), results
 
 
 async def change(kube: FakeKube, name: str = "rs", **spec: Any) -> None:
@@ -70,11 +51,7 @@ def condition(kube: FakeKube, type_: str) -> Json | None:
 
 
 def told(kube: FakeKube) -> list[tuple[str, str]]:
-    return [
-        (each["reason"], each["message"])
-        for each in kube.objects(EVENTS.plural)
-        if each["source"]["component"] == "virtualmachinereplicaset-controller"
-    ]
+    return all_told(kube, "virtualmachinereplicaset-controller")
 
 
 async def test_grows_shrinks_and_goes() -> None:

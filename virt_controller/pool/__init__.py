@@ -1,0 +1,1 @@
+"""The VirtualMachinePool loop: keeps a number of numbered VMs, each with disks of its own."""
