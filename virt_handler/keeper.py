@@ -228,9 +228,10 @@ class Keeper:
         self._prober.watch(vmi, domain.uuid, address, paused=still)
 
     async def _on_answer(self, vmi: VirtualMachineInstance, rule: Rule, before: Count, after: Count) -> None:
-        if after.failures:
+        news = after.verdict is not before.verdict
+        if after.failures == 1 or (news and after.failures):
             self._tell(vmi, "Warning", probes.UNHEALTHY, probes.FAILED[rule.role].format(why=after.why))
-        if after.verdict is before.verdict:
+        if not news:
             return
         log.info("probe verdict uid=%s role=%s verdict=%s", vmi.metadata.uid, rule.role, after.verdict)
         if rule.role == "liveness" and after.verdict is False:

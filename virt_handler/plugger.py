@@ -38,7 +38,8 @@ BOTH = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
 DEADLINE = 60.0
 # The parts of a disk that are its medium.
 MEDIUM = frozenset({"source", "backingStore"})
-ASKED_ALREADY = "in the process of unplug"
+# What libvirt has no code for.
+ASKED_ALREADY, NO_DEVICE = "in the process of unplug", "no device found with alias"
 
 
 class Plugger:
@@ -158,7 +159,8 @@ def _detach(guest: Any, alias: str) -> None:
         except libvirt.libvirtError as error:
             if ASKED_ALREADY in str(error):
                 return
-            if error.get_error_code() != libvirt.VIR_ERR_DEVICE_MISSING or flags != BOTH:
+            missing = error.get_error_code() == libvirt.VIR_ERR_DEVICE_MISSING or NO_DEVICE in str(error)
+            if not missing or flags != BOTH:
                 raise
             flags = libvirt.VIR_DOMAIN_AFFECT_LIVE  # the definition has forgotten it already
         else:

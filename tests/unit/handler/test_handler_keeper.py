@@ -19,6 +19,7 @@ from virt_handler.guest_agent import Ran
 from virt_handler.guest_facts import GuestFacts
 from virt_handler.keeper import Keeper
 from virt_handler.plugging import Step
+from virt_handler.probes import Count, Rule, counted
 from virt_handler.records import Freeze, Lease, Record, Records
 from virt_kube.informer import Key
 from virt_types.codec import from_builtins
@@ -247,7 +248,8 @@ async def test_a_guest_that_fails_its_liveness_probe_is_shut_down_for_good(world
     probed = vmi(livenessProbe={"guestAgentPing": {}, "failureThreshold": 1}, terminationGracePeriodSeconds=5)
     kept, _ = await world.keeper.attend(probed, DOMAIN)
     assert kept.not_ready is None
-    await until(lambda: ("Killing" in [reason for reason, _ in world.events]) and world.again)
+    await until(lambda: (found := world.records.get(UID)) is not None and found.end is not None)
+    assert "Killing" in [reason for reason, _ in world.events]
     record = world.records.get(UID)
     assert record is not None
     assert record.end is not None
@@ -269,6 +271,16 @@ async def test_a_frozen_guest_is_not_killed_for_its_silence(world: World) -> Non
     await world.keeper.unfreeze(RECORD, DOMAIN)
     await world.keeper.attend(probed, DOMAIN)
     await until(lambda: "Killing" in [reason for reason, _ in world.events])
+
+
+async def test_a_row_of_failures_is_told_when_it_begins_and_when_it_counts(world: World) -> None:
+    rule = Rule("readiness", failures=3)
+    count = Count()
+    for _ in range(8):
+        before, count = count, counted(rule, count, "no")
+        await world.keeper._on_answer(vmi(), rule, before, count)
+    assert world.events == [("Unhealthy", "Readiness probe failed: no")] * 2
+    assert len(world.again) == 1
 
 
 async def test_a_guest_is_ready_when_its_probe_says_so(world: World) -> None:
