@@ -173,7 +173,7 @@ def _progress_only(old: DataVolume, new: DataVolume) -> bool:
         (
             each.status.phase,
             each.metadata.controller,
-            [(it.type, it.status, it.reason) for it in each.status.conditions],
+            [(it.type, it.status, it.reason, it.message) for it in each.status.conditions],
         )
         for each in (old, new)
     ]

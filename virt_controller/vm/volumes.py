@@ -60,8 +60,13 @@ def _wait(name: str, volume: DataVolume | None) -> str:
     phase = volume.status.phase or "Pending"
     if phase in READY_PHASES:
         return ""
-    said = trouble(volume)
-    return f"DataVolume {name} ({said})" if said else f"DataVolume {name} ({phase})"
+    said = trouble(volume) or _why_broken(volume)
+    return f"DataVolume {name} ({phase}{': ' + said if said else ''})"
+
+
+def _why_broken(volume: DataVolume) -> str:
+    running = _condition(volume, "Running")
+    return (running.message or "") if running is not None and is_broken(volume) else ""
 
 
 def is_broken(volume: DataVolume) -> bool:

@@ -165,6 +165,15 @@ async def test_an_import_that_fails_is_told(cluster: Cluster, phase: str, condit
     assert told == [1]
 
 
+async def test_a_worker_that_fails_again_and_again_is_quoted(cluster: Cluster) -> None:
+    await cluster.create()
+    why = "127.0.0.1 does not have it"
+    await cluster.import_is(
+        "ImportInProgress", {"type": "Running", "status": "False", "reason": "Error", "message": why}
+    )
+    assert cluster.condition("Ready")["message"].endswith(f": waits for DataVolume disk (ImportInProgress: {why})")
+
+
 @pytest.mark.parametrize(
     ("phase", "conditions", "printable"),
     [
