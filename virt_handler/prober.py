@@ -60,6 +60,8 @@ class Prober:
         asked = self._asked.get(vmi.metadata.uid)
         if asked is None:
             asked = self._asked[vmi.metadata.uid] = Asked(address, domain_uuid, _ports(vmi))
+            if any(each.type == "Ready" and each.status == "True" for each in vmi.status.conditions):
+                asked.counts["readiness"] = Count(verdict=True)  # another agent found so; only an answer changes it
             asked.tasks = [asyncio.create_task(self._probe(vmi, asked, rule, probe)) for rule, probe in rules]
         asked.address, asked.paused = address, paused
 

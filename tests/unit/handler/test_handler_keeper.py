@@ -23,7 +23,12 @@ from virt_handler.probes import Count, Rule, counted
 from virt_handler.records import Freeze, Lease, Record, Records
 from virt_kube.informer import Key
 from virt_types.codec import from_builtins
-from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceGuestOSInfo
+from virt_types.v1 import (
+    VirtualMachineInstance,
+    VirtualMachineInstanceCondition,
+    VirtualMachineInstanceGuestOSInfo,
+    VirtualMachineInstanceStatus,
+)
 
 UID = "aaaaaaaa-0000-0000-0000-000000000000"
 RECORD = Record(UID, "ns", "vm", "d", "boot", stage="started", interfaces={"default": Lease("m", "10.0.0.9")})
@@ -281,6 +286,17 @@ async def test_a_row_of_failures_is_told_when_it_begins_and_when_it_counts(world
         await world.keeper._on_answer(vmi(), rule, before, count)
     assert world.events == [("Unhealthy", "Readiness probe failed: no")] * 2
     assert len(world.again) == 1
+
+
+async def test_a_ready_guest_stays_ready_when_the_agent_is_restarted(world: World) -> None:
+    probed = vmi(readinessProbe={"guestAgentPing": {}, "initialDelaySeconds": 60})
+    ready = from_builtins({"type": "Ready", "status": "True"}, VirtualMachineInstanceCondition)
+    kept, _ = await world.keeper.attend(structs.replace(probed, status=status_with(ready)), DOMAIN)
+    assert kept.not_ready is None
+
+
+def status_with(condition: VirtualMachineInstanceCondition) -> VirtualMachineInstanceStatus:
+    return VirtualMachineInstanceStatus(phase="Running", conditions=[condition])
 
 
 async def test_a_guest_is_ready_when_its_probe_says_so(world: World) -> None:
