@@ -179,6 +179,44 @@ def test_failure_in_the_middle_says_what_was_done(api: FakeApi, virtctl: Run, tm
     )
 
 
+def test_what_machines_refer_to_comes_first(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
+    """A server looks it up when it judges a machine, which it can't do in a dry run either."""
+    size = {
+        "apiVersion": "instancetype.kubevirt.io/v1beta1",
+        "kind": "VirtualMachineClusterInstancetype",
+        "metadata": {"name": "small"},
+        "spec": {"cpu": {"guest": 1}, "memory": {"guest": "64Mi"}},
+    }
+    sized = machine("vm1")
+    sized["spec"] = {
+        "runStrategy": "Halted",
+        "instancetype": {"name": "small"},
+        "template": {"spec": {"domain": {"devices": {}}}},
+    }
+    sizes = "/apis/instancetype.kubevirt.io/v1beta1/virtualmachineclusterinstancetypes"
+    served = {"name": "virtualmachineclusterinstancetypes", "kind": size["kind"], "namespaced": False}
+    api.on("GET", "/apis/instancetype.kubevirt.io/v1beta1", (200, {"resources": [served]}))
+    api.on("POST", sizes, (201, {}))
+    api.on("POST", VM, (201, {}))
+    assert virtctl("apply", "-f", files(tmp_path, sized, size)).code == 0
+    posts = [(seen.path.partition("?")[0], "dryRun" in seen.path) for seen in api.seen if seen.method == "POST"]
+    assert posts == [(sizes, True), (sizes, False), (VM, False)]
+
+
+def test_an_instance_may_get_its_memory_from_a_preset(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
+    instances = "/apis/kubevirt.io/v1/namespaces/default/virtualmachineinstances"
+    instance = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "a", "labels": {"size": "small"}},
+        "spec": {"domain": {"devices": {}}},
+    }
+    api.on("POST", instances, (201, {}))
+    assert virtctl("apply", "-f", files(tmp_path, instance)).out.endswith("/a created\n")
+    del instance["metadata"]["labels"]
+    assert "no memory requested" in virtctl("apply", "-f", files(tmp_path, instance)).err
+
+
 def test_status_of_a_manifest_is_nobodys_wish(api: FakeApi, virtctl: Run, tmp_path: Path) -> None:
     wanted = machine("vm1")
     api.on("GET", f"{VM}/vm1", (200, {**stored(wanted), "status": {"ready": True}}))
