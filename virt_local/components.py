@@ -55,6 +55,7 @@ class Api:
         from virt_local.apiserver.roles import COLLECTOR
         from virt_local.apiserver.server import ApiServer
         from virt_local.apiserver.tokens import Tokens
+        from virt_local.datavolumes.admission import DataVolumeAdmission
         from virt_local.gc import GarbageCollector
         from virt_local.store import Store
         from virt_types.crds import custom_resource_definitions
@@ -67,7 +68,7 @@ class Api:
             admission = KubeVirtAdmission(require_node=False)
             self._server = ApiServer(
                 store,
-                admission=admission,
+                admission=DataVolumeAdmission(admission, lambda: self.client(UserInfo(CDI_USER, (CDI_GROUP,)))),
                 subresources=SubresourceBackend(places.api_socket),
                 tokens=Tokens(store, places.state / "pki" / "tokens.key"),
                 audit=AuditLog(settings.audit_log) if settings.audit_log else None,

@@ -195,6 +195,7 @@ CLUSTER_ROLES: dict[str, Role] = {
             Rule(EVERYTHING, ("",), ("persistentvolumes", "persistentvolumes/status")),
             Rule(READ, ("",), ("configmaps", "namespaces", "nodes", "pods")),
             Rule(("get",), ("",), ("secrets",)),  # the credentials a source names; never a list of them
+            Rule(("create",), ("authorization.k8s.io",), ("subjectaccessreviews",)),  # of who copies a claim
             Rule(READ, ("storage.k8s.io",), ("storageclasses",)),
             Rule(READ, ("kubevirt.io",), ("virtualmachineinstances", "virtualmachines")),
             Rule(READ, ("apiextensions.k8s.io",), ("customresourcedefinitions",)),

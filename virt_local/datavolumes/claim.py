@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from virt_kube.api import Json
 from virt_local.claims import StorageClass
-from virt_local.datavolumes.origin import Origin, Problem
+from virt_local.datavolumes.origin import AUTHORIZED, Origin, Problem
 from virt_local.datavolumes.plan import ARCHIVE, inflated
 from virt_types import labels
 from virt_types.cdi.objects import DataVolume
@@ -16,7 +16,7 @@ API_VERSION, KIND = "cdi.kubevirt.io/v1beta1", "DataVolume"
 MINIMUM_SIZE = "cdi.kubevirt.io/minimumSupportedPvcSize"
 DEFAULT_ACCESS = "ReadWriteOnce"
 FILESYSTEM = "Filesystem"
-NOT_COPIED = frozenset({labels.LAST_APPLIED})
+NOT_COPIED = frozenset({labels.LAST_APPLIED, AUTHORIZED})
 
 
 def wanted_class(dv: DataVolume) -> str | None:
