@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -89,7 +90,7 @@ class Prober:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _probe(self, vmi: VirtualMachineInstance, asked: Asked, rule: Rule, probe: Probe) -> None:
-        await asyncio.sleep(rule.delay)
+        await asyncio.sleep(max(0.0, rule.delay - probes.running_for(vmi, time.time())))
         while True:
             failure = "" if asked.paused else await self._ask(asked, rule, probe)
             if not asked.paused:

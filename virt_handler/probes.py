@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from virt_kube.clock import parse_time
 from virt_types.v1 import Probe, VirtualMachineInstance
 
 Role = Literal["readiness", "liveness"]
@@ -56,6 +57,13 @@ def rule_of(role: Role, probe: Probe) -> Rule:
         max(probe.success_threshold or 1, 1) if role == "readiness" else 1,
         max(probe.failure_threshold or 3, 1),
     )
+
+
+def running_for(vmi: VirtualMachineInstance, now: float) -> float:
+    """Seconds since the guest was first seen running: the delay is its own, not each agent's."""
+    entered = (each for each in vmi.status.phase_transition_timestamps if each.phase == "Running")
+    since = next((parse_time(each.phase_transition_timestamp) for each in entered), None)
+    return max(0.0, now - since) if since is not None else 0.0
 
 
 def counted(rule: Rule, before: Count, failure: str) -> Count:

@@ -27,6 +27,14 @@ def test_the_defaults_are_kubernetes() -> None:
     assert rule == Rule("liveness", delay=0, period=10, timeout=1, successes=1, failures=3)
 
 
+def test_the_delay_counts_from_the_guests_start() -> None:
+    told = {"phase": "Running", "phaseTransitionTimestamp": "2026-01-01T00:00:00Z"}
+    began = from_builtins({"status": {"phaseTransitionTimestamps": [told]}}, VirtualMachineInstance)
+    assert probes.running_for(began, 1767225600 + 90) == 90
+    assert probes.running_for(began, 1767225600 - 90) == 0
+    assert probes.running_for(guest(), 5.0) == 0
+
+
 @given(st.lists(st.booleans(), max_size=30), st.integers(1, 4), st.integers(1, 4))
 def test_a_verdict_needs_its_number_of_answers_in_a_row(answers: list[bool], successes: int, failures: int) -> None:
     rule = Rule("readiness", successes=successes, failures=failures)
