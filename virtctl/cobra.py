@@ -161,7 +161,9 @@ def _check_words(found: Found, words: list[str]) -> None:
         raise UsageError(f"requires at least {least} arg(s), only received {count}", hint=usage)
     if most == 0:
         path = " ".join([found.program, *found.names])
-        raise UsageError(f'unknown command "{words[0]}" for "{path}"', hint=usage)
+        takes_files = any("--filename" in option.opts for option in options(found.command))
+        hint = f"A file comes after -f: {path} -f {words[0]}" if takes_files else usage
+        raise UsageError(f'unknown command "{words[0]}" for "{path}"', hint=hint)
     wanted = str(most) if least == most else f"at most {most}" if not least else f"between {least} and {most}"
     raise UsageError(f"accepts {wanted} arg(s), received {count}", hint=usage)
 

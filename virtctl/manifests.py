@@ -77,7 +77,8 @@ def _files(source: str) -> list[str]:
         return [""]
     if source.startswith(("http://", "https://")):
         raise InputError(
-            f"{source}: manifests are not fetched from the network", hint=f"curl -L {source} | virtctl apply -f -"
+            f"{source}: manifests are not fetched from the network",
+            hint=f"Fetch it first, look at it, then use the file: curl -fsSLO {source}",
         )
     path = Path(source)
     try:
@@ -143,20 +144,34 @@ def _check_ours(obj: Json, document: Document, where: str) -> None:
     from virt_types import check
     from virt_types.presets import may_mend
 
-    complaints = [_complaint(cause, document) for cause in check.judge(obj).causes if not may_mend(obj, cause)]
+    causes = sorted(check.judge(obj).causes, key=lambda cause: document.line_of(cause.field))
+    complaints = [_complaint(cause, document) for cause in causes if not may_mend(obj, cause)]
     if complaints:
-        shown = "; ".join(complaints[:MAX_SHOWN])
-        more = f"; and {len(complaints) - MAX_SHOWN} more" if len(complaints) > MAX_SHOWN else ""
+        more = [f"and {len(complaints) - MAX_SHOWN} more"] if len(complaints) > MAX_SHOWN else []
         name = obj["metadata"]["name"]
+        listed = "".join(f"\n  {line}" for line in [*complaints[:MAX_SHOWN], *more])
         raise InputError(
-            f'{where}: {obj["kind"]} "{name}" is invalid: {shown}{more}',
+            f'{where}: {obj["kind"]} "{name}" is invalid:{listed if len(complaints) > 1 else f" {complaints[0]}"}',
             hint="Nothing was created. `kubectl explain` and docs/manifests.md show the fields there are.",
         )
 
 
+# What a schema says for programs -> the same for people.
+PLAIN = (
+    (r'Invalid value: (".*"): (\S+) in body should match .*KMGTPE.*', r"\2: \1 is no quantity like 64Mi, 2Gi or 500m"),
+    (r'(?:Invalid value: "\w+": )?(\S+) in body must be of type (\S+): "(\w+)"', r"\1 must be of type \2, not \3"),
+    (r"(.*): Required value", r"\1 is missing"),
+)
+
+
 def worded(cause: Cause) -> str:
     """The message, after its field where it does not name it itself."""
-    return cause.message if not cause.field or cause.field in cause.message else f"{cause.field}: {cause.message}"
+    named = cause.field.lower() in cause.message.lower()  # some write .Name
+    text = cause.message if named else f"{cause.field}: {cause.message}"
+    for pattern, plain in PLAIN:
+        if re.fullmatch(pattern, text) is not None:
+            return re.sub(pattern, plain, text)
+    return text
 
 
 def _complaint(cause: Cause, document: Document) -> str:

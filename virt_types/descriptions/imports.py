@@ -135,7 +135,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "": "Namespace and name of what is meant.",
     },
     "DataSourceSource": {
-        "": "At most one. `http` and `registry` are not CDI's: published examples have them, and one machine reads them.",
+        "": (
+            "At most one. `http` and `registry` are not CDI's: published examples have them, and one machine "
+            "reads them."
+        ),
     },
     "DataSourceSpec": {
         "": "What the name stands for.",

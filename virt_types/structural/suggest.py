@@ -10,6 +10,8 @@ from virt_types.structural.walk import Schema
 
 # A field that exists in more places than this tells nothing about where it belongs.
 FEW = 2
+# How alike two words are that differ by a letter.
+SAME = 0.85
 
 
 def suggestion(schema: Schema, field: str) -> str:
@@ -19,7 +21,7 @@ def suggestion(schema: Schema, field: str) -> str:
     """
     parent, _, name = field.rpartition(".")
     here = {known.lower(): known for known in _at(schema, parent).get("properties", {})}
-    if name.lower() not in here:
+    if not get_close_matches(name.lower(), here, n=1, cutoff=SAME):
         homes = [path for path in _homes(schema, name) if path != parent]
         if 0 < len(homes) <= FEW:
             return f"it belongs to {' or '.join(homes)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import astuple
+
 from virt_types.cdi.objects import DataSource, DataVolume
 from virt_types.cdi.v1beta1 import DataVolumeSource, DataVolumeSpec, StorageSpec
 from virt_types.errors import Cause
@@ -117,6 +119,5 @@ def _knows_its_size(spec: DataVolumeSpec) -> bool:
 
 def data_source(source: DataSource) -> Iterator[Cause]:
     """A DataSource may stand for nothing yet, but not for two things."""
-    named = source.spec.source
-    if sum(value is not None for value in (named.data_source, named.pvc, named.snapshot)) > 1:
+    if sum(value is not None for value in astuple(source.spec.source)) > 1:
         yield invalid("spec.source", "Multiple dataSource sources: use one of pvc, snapshot, dataSource")

@@ -87,7 +87,8 @@ def command(
     if not findings:
         raise InputError(f"no objects in {', '.join(file)}")
     if bad:
-        raise InputError(f"{len(bad)} of {len(findings)} objects {'is' if len(bad) == 1 else 'are'} invalid")
+        noun, verb = "object" if len(findings) == 1 else "objects", "is" if len(bad) == 1 else "are"
+        raise InputError(f"{len(bad)} of {len(findings)} {noun} {verb} invalid")
 
 
 def _findings(sources: list[str], *, expanded: bool) -> list[Finding]:
@@ -110,7 +111,8 @@ def _findings(sources: list[str], *, expanded: bool) -> list[Finding]:
 def _complaints(finding: Finding) -> list[tuple[int, Cause]]:
     if finding.document is None or finding.verdict is None:
         return []
-    return [(finding.document.line_of(cause.field), cause) for cause in finding.verdict.causes]
+    lines = [(finding.document.line_of(cause.field), cause) for cause in finding.verdict.causes]
+    return sorted(lines, key=lambda complaint: complaint[0])
 
 
 def _print(finding: Finding, to: Any) -> None:

@@ -245,7 +245,7 @@ def memory(value: Any) -> dict[str, Any]:
         ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": 7}}, "metadata.name must be a string, not 7"),
         ("", "no objects in"),
         (changed(runStrategy="Sometimes"), "spec.runStrategy"),
-        (changed(runStrategy=7), "spec.runStrategy in body must be of type string"),
+        (changed(runStrategy=7), "spec.runStrategy must be of type string, not integer"),
         (changed(nonsense=1), 'unknown field "spec.nonsense" (line '),
         (memory("12Q"), '"12Q"'),
         (disks("root", "root"), "disks[1].name"),
