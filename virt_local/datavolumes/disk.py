@@ -22,6 +22,7 @@ UNPACKED, TREE, DISK = "unpacked", "tree", "disk"
 ROOM = 64 << 20
 INSPECT_CPU = 10  # seconds
 CONVERT_CPU, CONVERT_CPU_BYTES = 120, 4 << 20  # seconds, and another one for so many bytes
+LEAKS = 3  # what `qemu-img check` ends with when nothing but room is lost
 Report = Callable[[float], None]
 
 
@@ -84,11 +85,21 @@ async def _convert(  # noqa: PLR0917  private, called once
     )
     size = formats.check_info(described, kind, str(path), what)
     formats.check_size(size, plan.available)
+    cpu = CONVERT_CPU + size // CONVERT_CPU_BYTES
+    if kind == "qcow2":  # what lies beyond the end of a cut file would be converted to zeroes without a word
+        await sandbox.run(
+            ("qemu-img", "check", "-q", "-f", kind, str(path)),
+            sandbox.Limits(cpu),
+            place.user,
+            what=f"{what} is damaged or incomplete",
+            silence=sandbox.SILENCE_SECONDS,
+            good=(0, LEAKS),
+        )
     os.close(await asyncio.to_thread(place.create, DISK, size=size))
     target = str(place.scratch(DISK))
     await sandbox.run(
         ("qemu-img", "convert", "-p", "-n", "--target-is-zero", "-f", kind, "-O", "raw", str(path), target),
-        sandbox.Limits(CONVERT_CPU + size // CONVERT_CPU_BYTES, size),
+        sandbox.Limits(cpu, size),
         place.user,
         what=f"can't convert {what}",
         progress=report,

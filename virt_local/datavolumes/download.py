@@ -48,10 +48,9 @@ ANSWERS = {
 
 
 class Request(NamedTuple):
-    """`headers` and `auth` go to the URL's own host only. `tls` None means the system's authorities."""
+    """`headers` go to the URL's own host only. `tls` None means the system's authorities."""
 
     url: str
-    auth: aiohttp.BasicAuth | None = None
     headers: tuple[tuple[str, str], ...] = ()
     tls: ssl.SSLContext | None = None
 
@@ -239,7 +238,6 @@ async def _answer(request: Request, have: int, validator: str) -> AsyncIterator[
                 answer = await session.get(
                     url,
                     headers=headers,
-                    auth=request.auth if own else None,
                     allow_redirects=False,
                     timeout=TIMEOUT,
                 )

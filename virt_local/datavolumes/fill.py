@@ -6,14 +6,13 @@ Called by `workers`, which tries again; `disk` makes the disk of what each sourc
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import errno
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from virt_handler.errors import HandlerError
 from virt_handler.images.sources import Credentials
@@ -122,12 +121,14 @@ class Filler:
             secret = await self._objects.secret(namespace, name, "spec.source.http.secretExtraHeaders")
             headers += [_header(value.decode(errors="replace"), f"secret {name}") for value in secret.values()]
         login = await self._login(namespace, source.secret_ref, "spec.source.http.secretRef")
-        auth = aiohttp.BasicAuth(login.user, login.password) if login is not None else None
+        if login is not None:
+            pair = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+            headers.append(("Authorization", f"Basic {pair}"))
         tls = await self._tls(namespace, source.cert_config_map, "spec.source.http.certConfigMap")
         if source.insecure_skip_verify:
             tls = ssl.create_default_context()
             tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-        return download.Request(download.mirrored(source.url, self._mirrors), auth, tuple(headers), tls)
+        return download.Request(download.mirrored(source.url, self._mirrors), tuple(headers), tls)
 
     async def _registry(self, plan: Plan, source: DataVolumeSourceRegistry, place: Place, report: Report) -> None:
         field = "spec.source.registry"

@@ -76,6 +76,7 @@ async def run(
     what: str,
     progress: Callable[[float], None] | None = None,
     silence: float = INSPECT_SECONDS,
+    good: tuple[int, ...] = (0,),
 ) -> bytes:
     """Its output; `progress` hears the percentage it prints. Raises FillError: what failed, in the program's words."""
     try:
@@ -102,8 +103,8 @@ async def run(
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    if process.returncode:
-        raise _failure(what, errors.decode(errors="replace").strip()[-300:], process.returncode)
+    if process.returncode not in good:
+        raise _failure(what, errors.decode(errors="replace").strip()[-300:], process.returncode or 0)
     return output
 
 
