@@ -11,7 +11,8 @@ import asyncio
 import base64
 import binascii
 import logging
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import libvirt_qemu
 import msgspec
@@ -29,7 +30,10 @@ POLL_INTERVAL = 0.2
 FROZEN = "frozen"
 # A freeze takes as long as the guest writes out what it has in memory. Seconds; libvirt's own limit comes first.
 FREEZE_TIMEOUT = 45
-FREEZE_DEADLINE = 60.0
+DEADLINE = 60.0
+TURNS = 3  # guests that are spoken to at once
+
+T = TypeVar("T")
 
 
 class Ran(NamedTuple):
@@ -44,15 +48,31 @@ class GuestAgent:
 
     def __init__(self, libvirt_host: LibvirtHost) -> None:
         self._libvirt = libvirt_host
+        self._turns = asyncio.Semaphore(TURNS)
+        self._asking: dict[str, asyncio.Task[GuestFacts]] = {}
 
     async def facts(self, uuid: str) -> GuestFacts:
-        """All that the agent supports of what libvirt asks; one that is silent raises GuestAgentError."""
+        """All that the agent supports of what libvirt asks; one that is silent raises GuestAgentError.
 
+        Who asks while the guest is being asked gets the same answer, so nobody can keep a guest or a thread busy.
+        """
+        task = self._asking.get(uuid)
+        if task is None:
+            task = self._asking[uuid] = asyncio.create_task(self._ask(uuid))
+            task.add_done_callback(lambda done: self._asked(uuid, done))
+        return await asyncio.shield(task)
+
+    def _asked(self, uuid: str, done: asyncio.Task[GuestFacts]) -> None:
+        del self._asking[uuid]
+        if not done.cancelled():
+            done.exception()  # whoever still waits has it too
+
+    async def _ask(self, uuid: str) -> GuestFacts:
         def ask(domain: Any) -> dict[str, Any]:
             domain.agentSetResponseTimeout(AGENT_TIMEOUT)
             return dict(domain.guestInfo(0, 0))
 
-        info = await self._libvirt.on_domain(uuid, "ask the guest agent", ask)
+        info = await self._on(uuid, "ask the guest agent", ask)
         return read_guest_facts(info, await self._command(uuid, "guest-info"))
 
     async def ping(self, uuid: str, seconds: int = AGENT_TIMEOUT) -> None:
@@ -65,14 +85,14 @@ class GuestAgent:
             domain.agentSetResponseTimeout(FREEZE_TIMEOUT)
             return int(domain.fsFreeze())
 
-        return await self._libvirt.on_domain(uuid, "freeze the guest", freeze, deadline=FREEZE_DEADLINE)
+        return await self._on(uuid, "freeze the guest", freeze)
 
     async def thaw(self, uuid: str) -> int:
         def thaw(domain: Any) -> int:
             domain.agentSetResponseTimeout(AGENT_TIMEOUT)
             return int(domain.fsThaw())
 
-        return await self._libvirt.on_domain(uuid, "unfreeze the guest", thaw, deadline=FREEZE_DEADLINE)
+        return await self._on(uuid, "unfreeze the guest", thaw)
 
     async def is_frozen(self, uuid: str) -> bool:
         return bool(await self._command(uuid, "guest-fsfreeze-status") == FROZEN)
@@ -104,13 +124,18 @@ class GuestAgent:
         def ask(domain: Any) -> str:
             return str(libvirt_qemu.qemuAgentCommand(domain, text, seconds, 0))
 
-        reply = await self._libvirt.on_domain(uuid, f"ask the guest agent for {name}", ask)
+        reply = await self._on(uuid, f"ask the guest agent for {name}", ask)
         if len(reply) > MAX_REPLY:
             raise GuestAgentError(f"the guest agent answered {name} with more than {MAX_REPLY} bytes")
         try:
             return msgspec.json.decode(reply)["return"]
         except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
             raise GuestAgentError(f"the guest agent answered {name} with something else than its answer") from None
+
+    async def _on(self, uuid: str, doing: str, function: Callable[[Any], T]) -> T:
+        """libvirtd works on five calls of a client at once: guests that hang must leave it some for everything else."""
+        async with self._turns:
+            return await self._libvirt.on_domain(uuid, doing, function, deadline=DEADLINE)
 
 
 def _ran(status: Json) -> Ran:

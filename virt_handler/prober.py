@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from virt_handler import probes
-from virt_handler.errors import HypervisorError
+from virt_handler.errors import HypervisorError, HypervisorUnreachable
 from virt_handler.guest_agent import GuestAgent
 from virt_handler.guest_facts import printable
 from virt_handler.probes import Count, Role, Rule
@@ -92,43 +92,51 @@ class Prober:
     async def _probe(self, vmi: VirtualMachineInstance, asked: Asked, rule: Rule, probe: Probe) -> None:
         await asyncio.sleep(max(0.0, rule.delay - probes.running_for(vmi, time.time())))
         while True:
-            failure = "" if asked.paused else await self._ask(asked, rule, probe)
-            if not asked.paused:
+            failure = None if asked.paused else await self._ask(asked, rule, probe)
+            if failure is not None and not asked.paused:
                 before = asked.counts.get(rule.role, Count())
                 after = asked.counts[rule.role] = probes.counted(rule, before, failure)
                 if failure or after.verdict is not before.verdict:
                     await self._on_answer(vmi, rule, before, after)
             await asyncio.sleep(rule.period)
 
-    async def _ask(self, asked: Asked, rule: Rule, probe: Probe) -> str:
-        """Why the probe failed, "" when it did not."""
+    async def _ask(self, asked: Asked, rule: Rule, probe: Probe) -> str | None:
+        """Why the probe failed, "" when it did not, None when the guest was not asked: libvirt may be away."""
         try:
-            async with asyncio.timeout(rule.timeout):
-                await self._answer(asked, rule, probe)
+            await self._answer(asked, rule, probe)
         except TimeoutError:
             return f"no answer within {rule.timeout} s"
+        except HypervisorUnreachable:
+            return None
         except OSError as error:
             return os.strerror(error.errno).lower() if error.errno else printable(str(error), MAX_TOLD)
-        except (ProbeFailed, HypervisorError, aiohttp.ClientError) as error:
+        except (ProbeFailed, HypervisorError, aiohttp.ClientError, ValueError) as error:
             return printable(str(error) or type(error).__name__, MAX_TOLD)
         return ""
 
     async def _answer(self, asked: Asked, rule: Rule, probe: Probe) -> None:
+        """The agent keeps the time itself: waiting for a turn among other guests is not this guest's fault."""
         if probe.guest_agent_ping is not None:
             await self._agent.ping(asked.domain_uuid, rule.timeout)
         elif probe.exec is not None:
             ran = await self._agent.run(asked.domain_uuid, probe.exec.command, rule.timeout)
             if ran.code:
                 raise ProbeFailed(f"the command ended with {ran.code}: {ran.output}")
-        elif probe.tcp_socket is not None:
-            await _connect(_address(asked, probe.tcp_socket.host), _port(asked, probe.tcp_socket.port))
-        elif probe.http_get is not None:
-            get = probe.http_get
-            address, scheme = _address(asked, get.host), (get.scheme or "HTTP").lower()
-            where = f"[{address}]" if ":" in address else address
-            headers = {header.name: header.value for header in get.http_headers}
-            path = (get.path or "/").removeprefix("/")
-            await _get(f"{scheme}://{where}:{_port(asked, get.port)}/{path}", headers)
+        else:
+            async with asyncio.timeout(rule.timeout):
+                await _reach(asked, probe)
+
+
+async def _reach(asked: Asked, probe: Probe) -> None:
+    if probe.tcp_socket is not None:
+        await _connect(_address(asked, probe.tcp_socket.host), _port(asked, probe.tcp_socket.port))
+    elif probe.http_get is not None:
+        get = probe.http_get
+        address, scheme = _address(asked, get.host), (get.scheme or "HTTP").lower()
+        where = f"[{address}]" if ":" in address else address
+        headers = {header.name: header.value for header in get.http_headers}
+        path = (get.path or "/").removeprefix("/")
+        await _get(f"{scheme}://{where}:{_port(asked, get.port)}/{path}", headers)
 
 
 def _ports(vmi: VirtualMachineInstance) -> dict[str, int]:

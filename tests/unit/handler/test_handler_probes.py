@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virt_handler import probes
-from virt_handler.errors import GuestAgentError
+from virt_handler.errors import GuestAgentError, HypervisorUnreachable
 from virt_handler.guest_agent import Ran
 from virt_handler.prober import Prober
 from virt_handler.probes import Count, Rule, counted
@@ -102,6 +102,7 @@ async def ask(probe: dict[str, Any], agent: Agent | None = None, address: str = 
         ({"tcpSocket": {"port": 22}}, Agent(), "", "the guest has no address"),
         ({"tcpSocket": {"port": 22, "host": "169.254.169.254"}}, Agent(), "127.0.0.1", "is not this guest's address"),
         ({"httpGet": {"port": "nosuch"}}, Agent(), "127.0.0.1", "port nosuch is neither"),
+        ({"httpGet": {"port": 1, "scheme": "ftp"}}, Agent(), "127.0.0.1", "ftp://127.0.0.1:1/"),
         ({"tcpSocket": {"port": 1}}, Agent(), "127.0.0.1", "connection refused"),
     ],
 )
@@ -144,6 +145,23 @@ async def test_a_guest_that_hangs_does_not_answer_in_time() -> None:
     server.close()
     await server.wait_closed()
     assert count.why == "no answer within 1 s"
+
+
+async def test_a_hypervisor_that_is_away_says_nothing_about_a_guest() -> None:
+    class Away(Agent):
+        async def ping(self, uuid: str, seconds: int) -> None:
+            raise HypervisorUnreachable("libvirtd restarts")
+
+    asked: list[Count] = []
+
+    async def on_answer(_vmi: VirtualMachineInstance, _rule: Rule, _before: Count, after: Count) -> None:
+        asked.append(after)
+
+    prober = Prober(Away(), on_answer)  # type: ignore[arg-type]  stands in for the guest's agent
+    prober.watch(guest(livenessProbe={"guestAgentPing": {}, "failureThreshold": 1}), "uuid", "", paused=False)
+    await asyncio.sleep(0.05)
+    assert asked == []
+    await prober.stop()
 
 
 async def test_a_paused_guest_is_not_asked() -> None:
