@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from virt_types.durations import seconds
 from virt_types.errors import Cause
 from virt_types.meta import LabelSelector
 from virt_types.pool.v1beta1 import (
+    VirtualMachinePoolAutohealingStrategy,
     VirtualMachinePoolScaleInStrategy,
     VirtualMachinePoolSpec,
     VirtualMachinePoolUpdateStrategy,
@@ -72,6 +74,7 @@ def pool(spec: VirtualMachinePoolSpec) -> Iterator[Cause]:
     yield from (invalid("spec.maxUnavailable", fault) for fault in _max_unavailable(spec.max_unavailable))
     yield from _one_strategy("spec.scaleInStrategy", spec.scale_in_strategy)
     yield from _one_strategy("spec.updateStrategy", spec.update_strategy)
+    yield from _autohealing(spec.autohealing)
 
 
 def _max_unavailable(value: int | str | None) -> Iterator[str]:
@@ -83,6 +86,18 @@ def _max_unavailable(value: int | str | None) -> Iterator[str]:
             yield f"maxUnavailable percentage value {int(percent[1])} must be between 1 and 100"
     elif value is not None and value <= 0:
         yield "maxUnavailable must be greater than 0"
+
+
+def _autohealing(rules: VirtualMachinePoolAutohealingStrategy | None) -> Iterator[Cause]:
+    """Upstream takes both, and then heals never, or at once and for ever."""
+    if rules is None:
+        return
+    lasting, threshold = rules.min_failing_to_start_duration, rules.start_up_failure_threshold
+    if lasting is not None and seconds(lasting) is None:
+        message = f"'{lasting}' is not a duration: write 90s, 5m or 1h30m"
+        yield invalid("spec.autohealing.minFailingToStartDuration", message)
+    if threshold is not None and threshold < 1:
+        yield invalid("spec.autohealing.startUpFailureThreshold", f"Invalid value: {threshold}: must be greater than 0")
 
 
 def _one_strategy(
