@@ -22,7 +22,8 @@ Json = dict[str, Any]
 MAX_BYTES = 16 * 2**20  # of one file or stream
 MAX_OBJECT_BYTES = 3 * 2**20  # what an API server takes
 MAX_DEPTH = 100
-MAX_NODES = 1_000_000  # aliases counted as often as they are used
+MAX_NODES = 1_000_000  # of one object; aliases counted as often as they are used
+MAX_DOCUMENTS = 10_000  # of one stream, empty ones too
 
 _BOOLEANS = {
     spelling: value
@@ -149,9 +150,10 @@ class _Stream:
     def __init__(self, text: str, source: str) -> None:
         self.source = source
         self.loader = yaml.CSafeLoader(text)
-        # Anchor -> value, number of nodes, levels below it.
-        self.anchors: dict[str, tuple[Any, int, int]] = {}
+        # Anchor -> value, number of nodes, characters, levels below it.
+        self.anchors: dict[str, tuple[Any, int, int, int]] = {}
         self.nodes = 0
+        self.characters = 0
         self.deepest = 0
         self.lines: dict[str, int] = {}
 
@@ -163,17 +165,21 @@ class _Stream:
         return self.loader.get_event()
 
     def documents(self) -> Iterator[Document]:
+        begun = 0
         while True:
             event = self.event()
             if isinstance(event, yaml.StreamEndEvent):
                 return
             if isinstance(event, yaml.DocumentStartEvent):
+                begun += 1
+                if begun > MAX_DOCUMENTS:
+                    raise self.error(f"the file has more than {MAX_DOCUMENTS} documents", event, hint="split it")
                 yield from self.document()
 
     def document(self) -> Iterator[Document]:
         self.anchors.clear()
         self.lines = {}
-        self.nodes = 0
+        self.nodes = self.characters = 0
         event = self.event()
         value = self.value(event, "", 0)
         end = self.event()
@@ -188,8 +194,12 @@ class _Stream:
             raise self.error(f"an object is expected here, not {_kind_of(value)}", event, hint=hint)
         yield Document(value, event.start_mark.line + 1, self.lines)
 
-    def count(self, event: Any, number: int = 1) -> None:
+    def count(self, event: Any, number: int = 1, characters: int = 0) -> None:
         self.nodes += number
+        self.characters += characters
+        if self.characters > MAX_BYTES:
+            limit = f"more than {MAX_BYTES // 2**20} MiB of text"
+            raise self.error(f"the document has {limit} (aliases counted where they are used)", event)
         if self.nodes > MAX_NODES:
             raise self.error(
                 f"the document has more than {MAX_NODES} values (aliases counted where they are used)", event
@@ -200,8 +210,8 @@ class _Stream:
             raise self.error(f"nested too deeply, more than {MAX_DEPTH} levels", event)
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event, depth)
-        self.count(event)
-        before, deepest_before = self.nodes, self.deepest
+        self.count(event, characters=len(getattr(event, "value", "")))
+        before, before_characters, deepest_before = self.nodes, self.characters, self.deepest
         self.deepest = depth
         if path:
             self.lines[path] = event.start_mark.line + 1
@@ -212,15 +222,16 @@ class _Stream:
         else:
             made = self.mapping(event, path, depth)
         if event.anchor:
-            self.anchors[event.anchor] = (made, self.nodes - before + 1, self.deepest - depth)
+            characters = self.characters - before_characters + len(getattr(event, "value", ""))
+            self.anchors[event.anchor] = (made, self.nodes - before + 1, characters, self.deepest - depth)
         self.deepest = max(self.deepest, deepest_before)
         return made
 
     def alias(self, event: Any, depth: int) -> Any:
         if event.anchor not in self.anchors:
             raise self.error(f"alias *{event.anchor} has no anchor before it", event)
-        made, size, levels = self.anchors[event.anchor]
-        self.count(event, size)
+        made, size, characters, levels = self.anchors[event.anchor]
+        self.count(event, size, characters)
         if depth + levels > MAX_DEPTH:
             raise self.error(f"nested too deeply, more than {MAX_DEPTH} levels", event)
         self.deepest = max(self.deepest, depth + levels)
@@ -253,7 +264,7 @@ class _Stream:
     def key(self, event: Any) -> str:
         if not isinstance(event, yaml.ScalarEvent):
             raise self.error("a field's name must be a text", event)
-        self.count(event)
+        self.count(event, characters=len(event.value))
         return str(event.value)
 
     def merge(self, merged: Json, value: Any, event: Any) -> None:

@@ -25,7 +25,7 @@ from virt_types import labels, quantity, selectors
 from virt_types.check import judge
 from virt_types.codec import decode, encode
 from virt_types.crds import TYPES
-from virt_types.errors import VirtError
+from virt_types.errors import Cause, VirtError
 from virt_types.kinds import KINDS
 from virt_types.legacy import convert
 from virt_types.manifest import load
@@ -179,13 +179,113 @@ TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
 }
 
 
-@pytest.fixture
-def _bounded_memory() -> Iterator[None]:
+@contextlib.contextmanager
+def bounded(memory: int, seconds: float) -> Iterator[None]:
+    """Neither more bytes than we have now plus `memory`, nor longer than `seconds`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (used + memory, hard))
+    begin = time.monotonic()
+    try:
+        yield
+        assert time.monotonic() - begin < seconds
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.fixture
+def _bounded_memory() -> Iterator[None]:
+    with bounded(MEMORY, SECONDS + 300):
+        yield
+
+
+HEAD = '"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"name": "a"}'
+LONG = "x" * 10_000_000
+# What somebody who means harm would send, and how the answer begins; "" where it is an object like any other.
+ATTACKS: dict[str, tuple[bytes, str]] = {
+    "aliases of lists": (BOMB.encode(), "the document has more than 1000000 values"),
+    "aliases of a long text": (
+        f"a: &a {'x' * 100_000}\nb: [{','.join(['*a'] * 20_000)}]".encode(),
+        "the document has more than 16 MiB of text",
+    ),
+    "merged maps": (
+        ("a: &a {" + ",".join(f"k{i}: 1" for i in range(5000)) + "}\n").encode()
+        + b"".join(b"m%d: {<<: *a}\n" % i for i in range(300)),
+        "the document has more than 1000000 values",
+    ),
+    "merged texts": (
+        f"a: &a {{b: {'x' * 100_000}}}\n".encode() + b"".join(b"m%d: {<<: [*a, *a]}\n" % i for i in range(2000)),
+        "the document has more than 16 MiB of text",
+    ),
+    "an alias of itself": (b"a: &a [*a]", "alias *a has no anchor before it"),
+    "100 deep": (b'{"a":' * 99 + b"1" + b"}" * 99, ""),
+    "101 deep": (b'{"a":' * 101 + b"1" + b"}" * 101, "nested too deeply"),
+    "100000 deep": (b'{"a":' * 100_000, "nested too deeply"),
+    "100000 lists deep": (b"[" * 100_000, "nested too deeply"),
+    "100 deep by aliases": (
+        b"a: &a [[[[[[[[[[1]]]]]]]]]]\n"
+        + b"".join(b"%c: &%c [[[[[[[[[[*%c]]]]]]]]]]\n" % (98 + i, 98 + i, 97 + i) for i in range(12)),
+        "nested too deeply",
+    ),
+    "10 MB in quotes": (f'{{"a": "{LONG}"}}'.encode(), "this object has 9.5 MiB, more than the 3 MiB"),
+    "10 MB without": (f"a: {LONG}".encode(), "this object has 9.5 MiB, more than the 3 MiB"),
+    "10 MB of lines": (b"a: |\n" + b"  xxxxxxxxx\n" * 900_000, "this object has"),
+    "a field of 10 MB": (f"{LONG}: a".encode(), "mapping values are not allowed"),
+    "20 MB": (b"x" * 20_000_000, "has 19.1 MiB, more than the 16 MiB"),
+    "a million documents": (b"---\n" * 1_000_000, "the file has more than 10000 documents"),
+    "a field twice": (b"a: 1\na: 2", "field 'a' is written twice"),
+    "a field twice in JSON": (b'{"a": {"b": 1, "b": 2}}', "field 'a.b' is written twice"),
+    "Latin-1": ("a: é".encode("latin-1"), "byte 0xe9 is not UTF-8 text"),
+    "UTF-16": ("a: é".encode("utf-16"), "byte 0xff is not UTF-8 text"),
+    "bytes": (bytes(range(256)), "byte 0x80 is not UTF-8 text"),
+    "half a surrogate": (rb'{"a": "\ud800"}', ""),
+    "a NUL": (b"a: \0", "control characters are not allowed"),
+    "a program": (b"!!python/object/apply:os.system ['true']", "the tag"),
+    "no number": (b"a: 1e999", "1e999 is not a number"),
+    "a number of a million digits": (b'{"a": ' + b"1" * 1_000_000 + b"}", ""),
+    "200000 fields": (b"\n".join(b"k%d: 1" % i for i in range(200_000)), ""),
+    "2000 wrong fields": (
+        ("{" + HEAD + ', "spec": {' + ",".join(f'"f{i}": 1' for i in range(2000)) + "}}").encode(),
+        "",
+    ),
+    "5000 disks of one name": (
+        (
+            "{"
+            + HEAD
+            + ', "spec": {"runStrategy": "Halted", "template": {"spec": {"domain": {"memory": {"guest": "1Gi"},'
+            '"devices": {"disks": [' + ",".join(['{"name": "a", "disk": {"bus": "zzz"}}'] * 5000) + "]}}}}}}"
+        ).encode(),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks_are_answered_in_bounded_time_and_memory(name: str) -> None:
+    data, answer = ATTACKS[name]
+    with bounded(MEMORY // 4, CASE_SECONDS):
+        refusal, causes = answers(data)
+    assert bool(refusal) == bool(answer), refusal
+    assert answer in refusal
+    assert len(refusal) < 400
+    assert refusal or causes
+    assert all(len(cause.message) < 4000 for cause in causes)
+
+
+def answers(data: bytes) -> tuple[str, list[Cause]]:
+    """Why it is no manifest, or what is wrong with the objects in it."""
+    try:
+        found = load(data, "FILE")
+    except VirtError as error:
+        return error.message, []
+    return "", [cause for document in found for cause in judge(document.obj).causes]
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks_on_the_decoder(name: str) -> None:
+    """What the servers decode: JSON, without the reader of manifests before it."""
+    with bounded(MEMORY // 4, CASE_SECONDS):
+        decode_object(ATTACKS[name][0])
 
 
 @pytest.mark.timeout(SECONDS + 300)

@@ -30,7 +30,6 @@ from virt_types.codec import from_builtins
 from virt_types.crds import custom_resource_definitions
 from virt_types.defaults import default_vm, default_vmi
 from virt_types.expansion.offline import Neighbours
-from virt_types.expansion.offline import Neighbours
 from virt_types.legacy import convert
 from virt_types.manifest import load
 from virt_types.settings import GATES
