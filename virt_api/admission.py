@@ -174,7 +174,8 @@ class KubeVirtAdmission:
             # A machine stored before a rule existed must still be stopped, labelled, mended step by step.
             broken_before = instancetypes.judge_stored(before, vm, sized)
             changes = update.vm_update(before, vm)
-        causes = [cause for cause in instancetypes.judge(vm, sized) if cause not in broken_before]
+        causes = await presets.excused(self._kube, vm, instancetypes.judge(vm, sized))
+        causes = [cause for cause in causes if cause not in broken_before]
         _refuse([*changes, *causes], refusals.VM, request.name)
         warnings = () if vm.spec.running is None else (RUNNING_DEPRECATED,)
         return AdmissionResult(obj | {"spec": codec.to_builtins(vm.spec, keeping=obj["spec"])}, warnings)

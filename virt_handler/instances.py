@@ -16,9 +16,10 @@ from virt_handler.errors import RenderError
 from virt_types import codec, crds, labels, legacy, structural
 from virt_types.defaults import default_vmi, disks_for_bare_volumes
 from virt_types.errors import Cause
-from virt_types.expansion.offline import Neighbours, resolved
+from virt_types.expansion.offline import Neighbours, filled, refers, resolved
 from virt_types.expansion.preferences import add_automatic_input
 from virt_types.kinds import KINDS as ALL_KINDS
+from virt_types.presets import instance_of as instance_of_vm
 from virt_types.settings import DEFAULT, Settings
 from virt_types.v1 import Firmware, VirtualMachine, VirtualMachineInstance
 from virt_types.validation import validate_vmi
@@ -104,13 +105,22 @@ def _expanded(obj: Json, kind: str) -> Iterator[Source]:
 
 
 def _sized(source: Source, beside: Neighbours, *, validate: bool) -> Source:
-    """A VM that refers to nothing any more: its instancetype and preference are filled in."""
-    spec = source.obj.get("spec") or {}
-    if source.obj["kind"] != "VirtualMachine" or not (spec.get("instancetype") or spec.get("preference")):
-        return source
-    vm, causes = resolved(codec.from_builtins(source.obj, VirtualMachine), beside, EVERYTHING_ON)
+    """A machine that needs no other object any more: instancetype, preference and presets are filled in."""
+    whole: VirtualMachine | VirtualMachineInstance
+    causes: list[Cause] = []
+    if source.obj["kind"] == "VirtualMachine":
+        whole = machine = codec.from_builtins(source.obj, VirtualMachine)
+        if refers(machine):
+            whole, causes = resolved(machine, beside, EVERYTHING_ON)
+        vmi, changed = instance_of_vm(whole), refers(machine)
+    else:
+        whole = vmi = codec.from_builtins(source.obj, VirtualMachineInstance)
+        changed = False
+    presets = beside.presets(vmi, whole.metadata.namespace)
+    if presets:
+        causes += filled(vmi, presets)
     _refuse(causes if validate else [])
-    return source._replace(obj=codec.to_builtins(vm))
+    return source._replace(obj=codec.to_builtins(whole)) if changed or presets else source
 
 
 def _replicas(spec: Json, name: str) -> Iterator[str]:

@@ -35,7 +35,7 @@ Node = Annotated[
 SkipValidation = Annotated[bool, typer.Option("--skip-validation", help="Take also what admission would refuse.")]
 
 
-NO_MACHINE = "these files have sizes and preferences only, and no machine"
+NO_MACHINE = "these files have sizes, preferences and presets only, and no machine"
 
 
 class Rendered(NamedTuple):

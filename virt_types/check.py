@@ -23,9 +23,10 @@ from virt_types.codec import from_builtins, to_builtins
 from virt_types.defaults import default_vm, default_vmi
 from virt_types.errors import Cause, InvalidObject
 from virt_types.expansion import expand, prepare, refusals
-from virt_types.expansion.offline import Neighbours, NotGiven, Sizing
+from virt_types.expansion.offline import Neighbours, NotGiven, Sizing, filled
 from virt_types.kinds import KINDS, Kind
 from virt_types.meta import ObjectMeta
+from virt_types.presets import excused, instance_of
 from virt_types.structural import UNCHECKED_RULES, Walker, compile_schema
 from virt_types.structural.suggest import suggestion
 from virt_types.v1 import VirtualMachine
@@ -127,7 +128,7 @@ def judge(
 ) -> Verdict:
     """Conversion of old spellings, schema, defaults and rules, in that order; `manifest` stays as it is.
 
-    A machine is judged with the instancetype and preference it finds `beside`, and `expanded` by them if wanted.
+    A machine is judged with the instancetype, preference and presets it finds `beside`, and `expanded` if wanted.
     Raises nothing: an object that can't be read at all is a verdict too.
     """
     obj, notes = legacy.convert(manifest)
@@ -150,8 +151,11 @@ def judge(
             notes += [f"{message}; checked without it" for message in missing]
             causes = [cause for cause in causes if cause.reason != NOT_FOUND]
     elif kind.kind == "VirtualMachineInstance":
+        causes = filled(typed, beside.presets(typed, typed.metadata.namespace))  # type: ignore[arg-type,attr-defined]
         default_vmi(typed, new_uuid=new_uuid, new_mac=new_mac, now=now())  # type: ignore[arg-type]
     causes += [*RULES[kind.kind](judged), *_metadata_causes(typed.metadata)]  # type: ignore[attr-defined]
+    if kind.kind == "VirtualMachine":
+        causes = excused(causes, beside.presets(instance_of(judged), typed.metadata.namespace))  # type: ignore[attr-defined]
     causes = [*told, *_besides(told, causes)]
     if causes:
         return Verdict(kind.kind, None, causes, notes)

@@ -16,13 +16,18 @@ from virt_types.errors import Cause
 from virt_types.expansion.paths import get, is_given, put
 from virt_types.quantity import QuantityError, parse
 from virt_types.selectors import from_struct
-from virt_types.v1 import DomainSpec, VirtualMachineInstance, VirtualMachineInstancePreset
+from virt_types.v1 import DomainSpec, VirtualMachine, VirtualMachineInstance, VirtualMachineInstancePreset
 
 CONFLICTS = "VirtualMachinePresets cannot be applied due to conflicts: {conflicts}"
 PAIR = "presets '{one}' and '{other}' conflict: {differences}"
 DIFFERENCE = "spec.{what}: {one} != {other}"
 NOT_MERGED = "spec.domain.{field} of a preset is never applied: use an instancetype or a preference"
 APPLIED_VERSION = "kubevirt.io/v1"
+
+
+MEMORY = ("memory.guest", "resources.requests.memory")
+# Where rules miss the memory of an instance, and of a VM's.
+NO_MEMORY = ("spec.domain.memory.guest", "spec.template.spec.domain.memory.guest")
 
 
 class Merged(NamedTuple):
@@ -56,6 +61,12 @@ def matching(
     return sorted(found, key=lambda preset: preset.metadata.name)
 
 
+def instance_of(vm: VirtualMachine) -> VirtualMachineInstance:
+    """What presets look at in a VM: its instances have the template's labels and spec."""
+    template = vm.spec.template
+    return VirtualMachineInstance(metadata=template.metadata, spec=template.spec)
+
+
 def conflicts(presets: Sequence[VirtualMachineInstancePreset]) -> list[Cause]:
     """The one cause that names every pair of presets that contradict each other; no presets may be merged then."""
     pairs = []
@@ -75,9 +86,24 @@ def merge(presets: Sequence[VirtualMachineInstancePreset], vmi: VirtualMachineIn
 
 
 def may_mend(obj: dict[str, Any], cause: Cause) -> bool:
-    """Whether presets that only a server knows may fill what is missing: an instance of 2018 often had no memory."""
-    labelled = obj.get("kind") == "VirtualMachineInstance" and bool((obj.get("metadata") or {}).get("labels"))
-    return labelled and (cause.reason, cause.field) == ("FieldValueRequired", "spec.domain.memory.guest")
+    """Whether presets that only a server knows may fill what is missing: machines of 2018 often had no memory."""
+    spec = obj.get("spec") or {}
+    template = {"VirtualMachineInstance": obj, "VirtualMachine": spec.get("template") or {}}.get(
+        str(obj.get("kind")), {}
+    )
+    return bool((template.get("metadata") or {}).get("labels")) and _is_missing_memory(cause)
+
+
+def excused(causes: Sequence[Cause], presets: Sequence[VirtualMachineInstancePreset]) -> list[Cause]:
+    """The causes without the memory that a VM's instances will have from presets they match."""
+    domains = [preset.spec.domain for preset in presets if preset.spec.domain is not None]
+    if any(is_given(get(domain, field)) for domain in domains for field in MEMORY):
+        return [cause for cause in causes if not _is_missing_memory(cause)]
+    return list(causes)
+
+
+def _is_missing_memory(cause: Cause) -> bool:
+    return cause.reason == "FieldValueRequired" and cause.field in NO_MEMORY
 
 
 def unmerged(domain: DomainSpec) -> Iterator[str]:

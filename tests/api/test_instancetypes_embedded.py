@@ -389,6 +389,20 @@ async def test_presets_are_merged_and_marked(c: Cluster) -> None:
     assert marks == {"virtualmachinepreset.kubevirt.io/two"}
 
 
+async def test_a_vm_may_leave_its_memory_to_a_preset(c: Cluster) -> None:
+    domain = {"devices": {}, "memory": {"guest": "64Mi"}}
+    await make(
+        c, VIRTUAL_MACHINE_INSTANCE_PRESETS, "one", {"selector": {"matchLabels": {"size": "s"}}, "domain": domain}
+    )
+    body = machine(runStrategy="Always")
+    body["spec"]["template"]["metadata"] = {"labels": {"size": "m"}}
+    assert [cause[1] for cause in await refusal(c, body)] == ["spec.template.spec.domain.memory.guest"]
+    body["spec"]["template"]["metadata"] = {"labels": {"size": "s"}}
+    await c.admin.create(VIRTUAL_MACHINES, NS, body)
+    await c.shows("Running")
+    assert (await instance(c))["spec"]["domain"]["memory"]["guest"] == "64Mi"
+
+
 # The kinds, as kubectl shows them, and the verbs.
 
 

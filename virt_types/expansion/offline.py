@@ -1,4 +1,4 @@
-"""Instancetypes and preferences that lie in the same manifests as the machines that refer to them.
+"""Instancetypes, preferences and presets that lie in the same manifests as the machines they are for.
 
 Used where there is no API to ask: `virtctl validate`, `virt-handler render` and `virt-handler explain-domain`.
 """
@@ -6,6 +6,7 @@ Used where there is no API to ask: `virtctl validate`, `virt-handler render` and
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from virt_types.codec import from_builtins
@@ -20,18 +21,23 @@ from virt_types.instancetype.v1beta1 import (
     VirtualMachinePreference,
     VirtualMachinePreferenceSpec,
 )
+from virt_types.legacy import convert
+from virt_types.presets import conflicts, matching, merge
 from virt_types.settings import DEFAULT, Settings
-from virt_types.v1 import VirtualMachine
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstancePreset
 
 Json = dict[str, Any]
-GROUP = "instancetype.kubevirt.io/"
+GROUPS = ("instancetype.kubevirt.io/", "kubevirt.io/")
+OLD_KINDS = frozenset(("VirtualMachinePreset",))
+DEFAULT_NAMESPACE = "default"
 # Field of a VM -> the kind it means when it names none, and the kind of its own namespace.
 KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "instancetype": (VirtualMachineClusterInstancetype, VirtualMachineInstancetype),
     "preference": (VirtualMachineClusterPreference, VirtualMachinePreference),
 }
 NAMESPACED = ("VirtualMachineInstancetype", "VirtualMachinePreference")
-TYPES = {type_.__name__: type_ for types in KINDS.values() for type_ in types}
+TYPES: dict[str, type[Any]] = {type_.__name__: type_ for types in KINDS.values() for type_ in types}
+TYPES["VirtualMachineInstancePreset"] = VirtualMachineInstancePreset
 NOT_GIVEN = '{field}: {kind} "{name}" is not in these files'
 HINT = "give the file that has it with -f, too"
 INFERRED = "{field}.inferFromVolume: only a cluster knows what its volumes suggest"
@@ -48,8 +54,8 @@ class Sizing(NamedTuple):
 
 
 def is_neighbour(obj: Json) -> bool:
-    """Whether the object is something machines refer to."""
-    return obj.get("kind") in TYPES and str(obj.get("apiVersion")).startswith(GROUP)
+    """Whether the object is something machines refer to, or that fills them."""
+    return obj.get("kind") in {*TYPES, *OLD_KINDS} and str(obj.get("apiVersion")).startswith(GROUPS)
 
 
 class Neighbours:
@@ -57,19 +63,24 @@ class Neighbours:
 
     def __init__(self, objects: Iterable[Json] = ()) -> None:
         self._found: dict[tuple[str, str, str], Any] = {}
+        self._presets: list[VirtualMachineInstancePreset] = []
         for obj in objects:
-            self._add(obj)
+            if is_neighbour(obj):
+                with suppress(InvalidObject):  # whoever judges it says why
+                    self._add(convert(obj)[0])
 
     def _add(self, obj: Json) -> None:
-        if not is_neighbour(obj):
-            return
         type_ = TYPES[obj["kind"]]
-        try:
-            typed = from_builtins(obj, type_)
-        except InvalidObject:
-            return  # whoever judges it says why
-        meta = typed.metadata
-        self._found[_key(type_.__name__, meta.namespace, meta.name)] = typed.spec
+        typed = from_builtins(obj, type_)
+        if isinstance(typed, VirtualMachineInstancePreset):
+            self._presets.append(typed)
+        else:
+            self._found[_key(type_.__name__, typed.metadata.namespace, typed.metadata.name)] = typed.spec
+
+    def presets(self, vmi: VirtualMachineInstance, namespace: str) -> list[VirtualMachineInstancePreset]:
+        """The presets of the namespace that mean the instance."""
+        home = namespace or DEFAULT_NAMESPACE
+        return matching([each for each in self._presets if (each.metadata.namespace or DEFAULT_NAMESPACE) == home], vmi)
 
     def sizing(self, vm: VirtualMachine) -> Sizing:
         """What the machine refers to; NotGiven names what is missing."""
@@ -93,7 +104,7 @@ class Neighbours:
 
 
 def _key(kind: str, namespace: str, name: str) -> tuple[str, str, str]:
-    return kind, (namespace or "default") if kind in NAMESPACED else "", name
+    return kind, (namespace or DEFAULT_NAMESPACE) if kind in NAMESPACED else "", name
 
 
 def refers(vm: VirtualMachine) -> bool:
@@ -110,3 +121,11 @@ def resolved(
     sizing = beside.sizing(vm)
     default_network(vm.spec.template.spec, prepare(vm, sizing.preference, settings))
     return expand(vm, *sizing), refusals(vm, *sizing)
+
+
+def filled(vmi: VirtualMachineInstance, presets: list[VirtualMachineInstancePreset]) -> list[Cause]:
+    """Merge the presets that mean the instance into it; why they can't be."""
+    causes = conflicts(presets)
+    if not causes:
+        merge(presets, vmi)
+    return causes

@@ -81,3 +81,34 @@ def test_nothing_is_expanded_by_what_is_not_there(virtctl: Run, files: list[str]
     done = virtctl("validate", "--expanded", "-f", files[2])
     assert (done.code, done.out) == (1, "")
     assert 'VirtualMachineClusterInstancetype "small" is not in these files' in done.err
+
+
+OLD = """\
+apiVersion: kubevirt.io/v1alpha1
+kind: VirtualMachinePreset
+metadata: {name: small}
+spec:
+  selector: {matchLabels: {size: small}}
+  domain: {resources: {requests: {memory: 64M}}}
+---
+apiVersion: kubevirt.io/v1alpha1
+kind: VirtualMachine
+metadata: {name: a, labels: {size: small}}
+spec: {domain: {devices: {}}}
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: b}
+spec: {runStrategy: Always, template: {metadata: {labels: {size: small}}, spec: {domain: {devices: {}}}}}
+"""
+
+
+def test_presets_of_2018_give_memory(virtctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text(OLD)
+    assert virtctl("validate", "-f", str(tmp_path / "old.yaml")).code == 0
+    stored = list(yaml.safe_load_all(virtctl("validate", "--defaulted", "-f", str(tmp_path / "old.yaml")).out))
+    assert stored[1]["spec"]["domain"]["memory"] == {"guest": "64M"}
+    assert stored[1]["metadata"]["annotations"]["virtualmachinepreset.kubevirt.io/small"] == "kubevirt.io/v1"
+    (tmp_path / "old.yaml").write_text(OLD.replace("size: small}}\n  domain", "size: large}}\n  domain"))
+    done = virtctl("validate", "-f", str(tmp_path / "old.yaml"))
+    assert (done.code, done.out.count("no memory requested")) == (1, 2)

@@ -110,7 +110,7 @@ def test_a_size_that_the_machine_contradicts(sizes: str) -> None:
 def test_sizes_alone_are_no_machines(sizes: str) -> None:
     code, out, err = run("render", "-f", sizes)
     assert (code, out) == (1, "")
-    assert err.startswith("error: these files have sizes and preferences only, and no machine")
+    assert err.startswith("error: these files have sizes, preferences and presets only, and no machine")
 
 
 def test_explains_them(sizes: str) -> None:
@@ -131,3 +131,22 @@ def test_means_what_kubevirts_domain_means() -> None:
     assert code == 0
     expected = compare.parse(RECORDED / "xml" / "vm-instancetype-preference.xml")
     assert list(compare.differences(expected, parsed(out))) == []
+
+
+def test_presets_beside_the_machine() -> None:
+    preset = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstancePreset
+metadata: {name: p, namespace: here}
+spec: {selector: {matchLabels: {a: b}}, domain: {devices: {}, memory: {guest: 64Mi}}}
+---
+"""
+    machine = MACHINE.replace("{spec: {domain", "{metadata: {labels: {a: b}}, spec: {domain")
+    plain = "".join(
+        line for line in machine.splitlines(keepends=True) if "name: small" not in line and "old" not in line
+    )
+    code, out, err = run("render", "-f", "-", text=preset + plain)
+    assert (code, err) == (0, "")
+    assert parsed(out).findtext("memory") == str(64 << 20)
+    code, _, err = run("render", "-f", "-", text=preset + plain.replace("a: b", "a: c"))
+    assert (code, "no memory requested" in err) == (1, True)
