@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from virt_controller.vm.plugged import waiting
 from virt_types.codec import to_builtins
 from virt_types.quantity import QuantityError, to_bytes
 from virt_types.v1 import VirtualMachineInstanceSpec, VirtualMachineSpec
@@ -39,13 +40,16 @@ class Changes(NamedTuple):
 
 def changes(started: VirtualMachineSpec, now: VirtualMachineSpec, running: VirtualMachineInstanceSpec) -> Changes:
     """What differs between the spec the guest was started from and the present one."""
-    paths = sorted(set(_restart_paths(started, now)), key=_path_order)
-    if SOCKETS in paths and _plugs_sockets(started, now, running):
-        paths.remove(SOCKETS)
+    paths = {*_restart_paths(started, now)}
+    paths |= {f"{TEMPLATE}.volumes[name={name}]" for name in waiting(now.template.spec, running)}
+    if _plugs_sockets(started, now, running):
+        paths.discard(SOCKETS)
+    if _has_too_many_sockets(now, running):
+        paths.add(SOCKETS)
     return Changes(
-        restart=_explain(paths, started, now) if paths else "",
+        restart=_explain(sorted(paths, key=_path_order), started, now) if paths else "",
         live=tuple(field for field in LIVE_FIELDS if _is_stale(field, now, running)),
-        same_template=to_builtins(started.template) == to_builtins(now.template),
+        same_template=not paths and to_builtins(started.template) == to_builtins(now.template),
     )
 
 
@@ -143,6 +147,13 @@ def _plugs_sockets(started: VirtualMachineSpec, now: VirtualMachineSpec, running
     """Whether the guest was made to take the sockets; see `plugged`."""
     cpu = running.domain.cpu
     return _sockets(started) < _sockets(now) <= ((cpu.max_sockets if cpu is not None else None) or 0)
+
+
+def _has_too_many_sockets(now: VirtualMachineSpec, running: VirtualMachineInstanceSpec) -> bool:
+    """Whether sockets that were plugged are no longer wanted: a guest gives none back."""
+    wanted, there = now.template.spec.domain.cpu, running.domain.cpu
+    asked, had = wanted.sockets if wanted is not None else None, there.sockets if there is not None else None
+    return asked is not None and had is not None and asked < had
 
 
 def _guest_memory(spec: VirtualMachineSpec) -> int:

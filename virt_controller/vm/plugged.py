@@ -11,7 +11,7 @@ from collections.abc import Collection
 from msgspec import structs
 
 from virt_types.v1 import CPU, Disk, VirtualMachineInstance, VirtualMachineInstanceSpec, Volume
-from virt_types.validation.update import pluggable
+from virt_types.validation.update import DISK_BUSES, pluggable
 
 
 def plugged(template: VirtualMachineInstanceSpec, vmi: VirtualMachineInstance) -> VirtualMachineInstanceSpec:
@@ -26,7 +26,8 @@ def plugged(template: VirtualMachineInstanceSpec, vmi: VirtualMachineInstance) -
     kept = [volume for volume in spec.volumes if not pluggable(volume) or wanted.get(volume.name) == volume]
     gone = {volume.name for volume in spec.volumes} - {volume.name for volume in kept}
     there = {volume.name for volume in spec.volumes}
-    coming = [volume for name, volume in wanted.items() if name not in there and name not in leaving]
+    refused = set(waiting(template, spec))
+    coming = [volume for name, volume in wanted.items() if name not in there | leaving | refused]
     domain = structs.replace(
         spec.domain,
         cpu=_cpu(template.domain.cpu, spec.domain.cpu),
@@ -35,6 +36,24 @@ def plugged(template: VirtualMachineInstanceSpec, vmi: VirtualMachineInstance) -
         ),
     )
     return structs.replace(spec, volumes=[*kept, *coming], domain=domain)
+
+
+def waiting(template: VirtualMachineInstanceSpec, running: VirtualMachineInstanceSpec) -> list[str]:
+    """Names of the template's pluggable volumes that only a start can bring: no disk, or one of a bus without plugs."""
+    disks = {disk.name: disk for disk in template.domain.devices.disks}
+    drives = {disk.name for disk in running.domain.devices.disks if disk.cdrom is not None}
+    there = {volume.name for volume in running.volumes}
+    new = (volume.name for volume in template.volumes if pluggable(volume) and volume.name not in there)
+    return [name for name in new if not _takes(disks.get(name), drives)]
+
+
+def _takes(disk: Disk | None, drives: Collection[str]) -> bool:
+    """Whether a running guest can be given the disk: on a bus that has plugs, or in a drive it has."""
+    if disk is None:
+        return False
+    if disk.cdrom is not None:
+        return disk.name in drives
+    return (disk.disk is not None and disk.disk.bus in DISK_BUSES) or (disk.lun is not None and disk.lun.bus == "scsi")
 
 
 def more_sockets(template: CPU | None, running: CPU | None) -> bool:

@@ -83,6 +83,30 @@ def test_fewer_sockets_say_so() -> None:
     assert changes(two, spec_of({}), RUNNING).restart.startswith("Reduction of CPU socket count requires a restart: ")
 
 
+def test_sockets_that_were_plugged_are_given_back_by_a_restart() -> None:
+    """The template is what the guest was started from again, and yet it has more."""
+    one = spec_of({"domain": {"cpu": {"sockets": 1}}})
+    plugged = from_builtins(merged(BASE, {"domain": {"cpu": {"sockets": 2}}}), VirtualMachineInstanceSpec)
+    found = changes(one, one, plugged)
+    assert found.restart.startswith("Reduction of CPU socket count requires a restart: ")
+    assert not found.same_template
+
+
+@pytest.mark.parametrize(
+    ("disk", "restart"),
+    [
+        ({"name": "more", "disk": {"bus": "scsi"}}, ""),
+        ({"name": "more", "lun": {"bus": "scsi"}}, ""),
+        ({"name": "more", "disk": {"bus": "sata"}}, OTHER + "volumes[name=more]"),
+        ({"name": "more", "cdrom": {"bus": "sata"}}, OTHER + "volumes[name=more]"),
+        ({"name": "other"}, OTHER + "domain.devices.disks[1], spec.template.spec.volumes[name=more]"),
+    ],
+)
+def test_a_volume_that_no_plug_takes_waits_for_a_restart(disk: Json, restart: str) -> None:
+    now = spec_of({"volumes": HOT, "domain": {"devices": {"disks": [DISKS[0], disk]}}})
+    assert changes(spec_of({}), now, RUNNING).restart == restart
+
+
 def test_the_first_fields_are_named_and_the_rest_counted() -> None:
     many = spec_of(
         {
