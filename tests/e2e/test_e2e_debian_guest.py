@@ -5,15 +5,17 @@ One boot serves all tests but the last two, which end the guest; they are theref
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pexpect
 import pytest
 
 from examples.demo import image
-from tests.e2e.e2e_cluster import EXAMPLES, VIRTCTL, Cluster, eventually
+from tests.e2e.e2e_cluster import EXAMPLES, NAMESPACE, VIRTCTL, Cluster, eventually
 from tests.guests import debian
 
 NAME = "testvmi-nocloud"
@@ -21,6 +23,7 @@ IMAGE = "kubevirt/fedora-cloud-container-disk-demo:latest"
 USER, PASSWORD = "debian", "fedora"  # Debian's default user, the document's password
 SHELL_PROMPT = r":~\$ "
 PORT = 27017  # the document's
+SUBRESOURCES = f"/apis/subresources.kubevirt.io/v1/namespaces/{NAMESPACE}/virtualmachineinstances"
 
 pytestmark = [pytest.mark.guest, pytest.mark.libvirt, pytest.mark.slow, pytest.mark.kubectl]
 
@@ -101,6 +104,39 @@ def test_guest_agent_tells_system_and_addresses(cluster: Cluster, vmi: str) -> N
     assert system["id"] == "debian"
     [interface] = cluster.get("vmi", vmi)["status"]["interfaces"]
     assert interface["ipAddress"]
+
+
+def ask(cluster: Cluster, vmi: str, verb: str) -> dict[str, Any]:
+    """What the guest's agent answers through the subresource API."""
+    return dict(json.loads(cluster.kubectl("get", "--raw", f"{SUBRESOURCES}/{vmi}/{verb}").stdout))
+
+
+def put(cluster: Cluster, vmi: str, verb: str, body: str = "{}") -> None:
+    path = f"{SUBRESOURCES}/{vmi}/{verb}"
+    cluster.kubectl("replace", "--raw", path, "-f", "-", stdin=body)
+
+
+def test_guest_agent_lists_file_systems_and_users(cluster: Cluster, vmi: str) -> None:
+    info = ask(cluster, vmi, "guestosinfo")
+    assert info["os"]["id"] == "debian"
+    assert {"guest-ping", "guest-fsfreeze-freeze"} <= {each["name"] for each in info["supportedCommands"]}
+    [root] = [each for each in ask(cluster, vmi, "filesystemlist")["items"] if each["mountPoint"] == "/"]
+    assert root["fileSystemType"] == "ext4"
+    assert 0 < root["usedBytes"] < root["totalBytes"]
+    assert ask(cluster, vmi, "userlist")["metadata"] == {}
+
+
+def test_a_frozen_guest_thaws_by_itself(cluster: Cluster, vmi: str) -> None:
+    def frozen() -> str:
+        return str(cluster.get("vmi", vmi)["status"].get("fsFreezeStatus", "no"))
+
+    put(cluster, vmi, "freeze", '{"unfreezeTimeout": "8s"}')
+    eventually(lambda: frozen() == "frozen", within=10, what="fsFreezeStatus")
+    eventually(lambda: frozen() == "no", within=30, what="the guest to thaw")
+    put(cluster, vmi, "freeze")
+    eventually(lambda: frozen() == "frozen", within=10, what="fsFreezeStatus")
+    put(cluster, vmi, "unfreeze")
+    eventually(lambda: frozen() == "no", within=10, what="the guest to thaw")
 
 
 def test_ssh_reaches_the_guest_through_a_service(cluster: Cluster, vmi: str) -> None:

@@ -127,3 +127,17 @@ async def test_processors_are_added_and_memory_is_refused_in_words(cluster: Any,
     assert "restart the VM to give it 64Mi" in memory["message"]
     await cluster.delete("grow")
     await cluster.until_gone("grow")
+
+
+async def test_a_guest_that_nobody_reaches_is_not_ready_and_then_ended(cluster: Any, connection: Any) -> None:
+    ask = {"tcpSocket": {"port": 22}, "periodSeconds": 1, "failureThreshold": 2}
+    await cluster.create("deaf", spec={"readinessProbe": ask, "livenessProbe": ask | {"failureThreshold": 3}})
+    vmi = await cluster.until_phase("deaf", "Running")
+    (ready,) = [each for each in vmi["status"]["conditions"] if each["type"] == "Ready"]
+    assert (ready["status"], ready["reason"]) == ("False", "ReadinessProbeFailed")
+    ended = await cluster.until_phase("deaf", "Failed", 30)
+    assert ended["status"]["reason"] == "LivenessProbeFailed"
+    assert {"Unhealthy", "Killing"} <= {reason for reason, _ in await cluster.events()}
+    assert "default_deaf" not in [domain.name() for domain in connection.listAllDomains()]
+    await cluster.delete("deaf")
+    await cluster.until_gone("deaf")
