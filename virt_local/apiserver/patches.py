@@ -18,6 +18,7 @@ from virt_types.merge_keys import MERGE_SETS, merge_key
 
 _encode = msgspec.json.Encoder().encode
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 * 1024 * 1024  # bytes that all copies of one patch may add
 
 
 class _FailedError(Exception):
@@ -25,7 +26,7 @@ class _FailedError(Exception):
 
 
 def json_patch(obj: Any, operations: Any) -> Any:
-    """The patched object. 422 when an operation fails, 400 when the patch is none, 413 over 10,000 operations."""
+    """The patched object. 422 when an operation fails, 400 when the patch is none, 413 when it would do too much."""
     if not isinstance(operations, list):
         raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     if len(operations) > MAX_OPERATIONS:
@@ -35,7 +36,17 @@ def json_patch(obj: Any, operations: Any) -> Any:
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}",
         )
     try:
+        copied = 0
         for operation in operations:
+            if isinstance(operation, dict) and operation.get("op") == "copy":
+                copied += len(_encode(_source(obj, operation)))
+                if copied > MAX_COPIED:
+                    raise failure(
+                        413,
+                        "RequestEntityTooLarge",
+                        f"Unable to complete the copy, the accumulated size increase of copy is {copied}, "
+                        f"exceeding the limit {MAX_COPIED}",
+                    )
             obj = _apply(obj, operation)
     except _FailedError:
         raise unprocessable() from None
@@ -57,13 +68,18 @@ def _apply(obj: Any, operation: Any) -> Any:
             if not same_json(_get(obj, path, missing=None), operation.get("value")):
                 raise _FailedError
             return obj
-        case "move" | "copy" as op if isinstance(operation.get("from"), str):
-            source = _pointer(operation["from"])
-            value = copy.deepcopy(_get(obj, source))
-            if op == "move":
-                obj = _remove(obj, source)
-            return _set(obj, path, value, insert=True)
+        case "copy":
+            return _set(obj, path, copy.deepcopy(_source(obj, operation)), insert=True)
+        case "move":
+            value = _source(obj, operation)
+            return _set(_remove(obj, _pointer(operation["from"])), path, value, insert=True)
     raise _FailedError
+
+
+def _source(obj: Any, operation: Json) -> Any:
+    if not isinstance(operation.get("from"), str):
+        raise _FailedError
+    return _get(obj, _pointer(operation["from"]))
 
 
 def _pointer(text: str) -> list[str]:

@@ -31,11 +31,13 @@ from virt_local.apiserver.status import (
     invalid,
     invalid_value,
     server_error,
+    too_large,
 )
 from virt_local.errors import WriteFailed, WrongRevision
 from virt_local.store import Key, Record, Store
 from virt_types.errors import Cause
 
+MAX_OBJECT = 3 * 1024 * 1024  # bytes, however many small patches made it
 RETRIES = 10  # races lost before a writer without a resourceVersion is told so
 
 Change = Callable[[Json], Json]
@@ -270,7 +272,10 @@ async def put_object(store: Store, key: Key, expected: int, obj: Json, call: Cal
 
     def build(rev: int) -> bytes:
         obj["metadata"]["resourceVersion"] = str(rev)
-        return represent.encode(obj, call.resource)
+        value = represent.encode(obj, call.resource)
+        if len(value) > MAX_OBJECT and not delete:
+            raise too_large(MAX_OBJECT)
+        return value
 
     try:
         return await store.put(key, expected, build, delete=delete)
