@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.fake_kube import FakeKube
 
-from virt_api import guest, hotplug, migration, refusals
+from virt_api import guest, hotplug, migration, refusals, subresources
+from virt_api.app import build
 from virt_api.lifecycle import Refusal
 from virt_api.negotiate import reads_json
 from virt_api.objects import parse_options
@@ -146,3 +149,22 @@ def test_who_can_read_json(accept: list[str], *, readable: bool) -> None:
 def test_a_dry_run_may_be_asked_for_in_the_query_or_in_the_body() -> None:
     assert parse_options(b"", {"dryRun": "All"}, hotplug.RemoveOptions).dry_run == ["All"]
     assert parse_options(b'{"name":"v","dryRun":["All"]}', {}, hotplug.RemoveOptions).dry_run == ["All"]
+
+
+def test_discovery_names_exactly_what_is_routed() -> None:
+    app = build(FakeKube(), handler_socket="unused")
+    routed = set()
+    for route in app.router.routes():
+        path = route.resource.canonical if route.resource is not None else ""
+        found = re.fullmatch(r".*/namespaces/\{namespace\}/(virtualmachine\w+)/\{name\}/(.+)", path)
+        if found is not None and route.method != "HEAD":
+            routed.add((found[1], found[2].removesuffix("/{port}/{protocol}").removesuffix("/{port}"), route.method))
+    named = {
+        (kind, name, method)
+        for table, method in ((subresources.READS, "GET"), (subresources.UPDATES, "PUT"))
+        for kind, names in table.items()
+        for name in names
+    }
+    assert routed == named
+    listed = {entry["name"] for entry in subresources.resource_list("v1alpha3")["resources"]}
+    assert listed == {f"{kind}/{name}" for kind, name, _ in named} | set(subresources.NAMESPACED_UPDATES)
