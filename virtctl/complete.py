@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from virt_types.errors import VirtError
+from virt_types.kinds import SERVED, VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, Kind, find_kind
 from virtctl import cli, cobra, flags
-from virtctl.http import INSTANCES, VIRTUAL_MACHINES, Client
+from virtctl.http import Client
+from virtctl.resources import of_kind
 
 NO_FILES, FILES = ":4", ":0"
 SERVER_SECONDS = 2.0
@@ -18,14 +20,15 @@ _FILE_FLAGS = frozenset(
     {"kubeconfig", "filename", "file", "certificate-authority", "client-certificate", "client-key", "vnc-path"}
 )
 _NAMES_OF = {
-    "start": VIRTUAL_MACHINES,
-    "stop": VIRTUAL_MACHINES,
-    "restart": VIRTUAL_MACHINES,
-    "console": INSTANCES,
-    "vnc": INSTANCES,
-    "vnc screenshot": INSTANCES,
+    "start": VIRTUAL_MACHINE,
+    "stop": VIRTUAL_MACHINE,
+    "restart": VIRTUAL_MACHINE,
+    "console": VIRTUAL_MACHINE_INSTANCE,
+    "vnc": VIRTUAL_MACHINE_INSTANCE,
+    "vnc screenshot": VIRTUAL_MACHINE_INSTANCE,
 }
-_KINDS_BEFORE_NAMES = frozenset({"expose", "delete", "list"})
+_MACHINES = (VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE)
+_KINDS_BEFORE_NAMES = {"expose": _MACHINES, "list": _MACHINES, "delete": SERVED}
 
 
 def answer(root: Any, words: list[str], *, descriptions: bool) -> None:
@@ -84,24 +87,22 @@ def _words(found: cobra.Found, known: tuple[flags.Flag, ...]) -> tuple[dict[str,
     except VirtError:
         return {}, NO_FILES
     if name in _KINDS_BEFORE_NAMES and not typed:
-        return {"vm": "Virtual machines", "vmi": "Instances that run"}, NO_FILES
-    plural = _NAMES_OF.get(name)
-    if name in _KINDS_BEFORE_NAMES:
-        plural = INSTANCES if typed[0].lower().startswith(("vmi", "virtualmachinei")) else VIRTUAL_MACHINES
-    given = {key: value for key, value in _names(found.rest, plural).items() if key not in typed} if plural else {}
+        return {kind.short_names[0]: kind.kind for kind in _KINDS_BEFORE_NAMES[name]}, NO_FILES
+    kind = find_kind(typed[0]) if name in _KINDS_BEFORE_NAMES else _NAMES_OF.get(name)
+    given = {key: value for key, value in _names(found.rest, kind).items() if key not in typed} if kind else {}
     if name == "vnc" and not typed:
         given["screenshot"] = cli.COMMANDS["vnc screenshot"]
     return given, NO_FILES
 
 
-def _names(words: list[str], what: str) -> dict[str, str]:
+def _names(words: list[str], what: Kind | str) -> dict[str, str]:
     """Names of the server's objects, nothing when it does not answer."""
     globals_given = [flag._replace(short="" if flag.short == "h" else flag.short) for flag in flags.GLOBAL_FLAGS]
     try:
         values = flags.parse([word for word in words if word.startswith("-") or word], tuple(globals_given)).values
         settings = flags.settings(values)._replace(request_timeout=SERVER_SECONDS)
         client = Client(settings)
-        target = f"/{what}" if "/" in what else client.objects(what)
+        target = f"/{what}" if isinstance(what, str) else of_kind(what).path(client.namespace)
         try:
             items = client.json("GET", target).get("items") or []
         finally:

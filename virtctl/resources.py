@@ -38,12 +38,13 @@ class Resource(NamedTuple):
         return f"{self.singular}.{self.group}" if self.group else self.singular
 
 
-def _ours(kind: kinds.Kind) -> Resource:
+def of_kind(kind: kinds.Kind) -> Resource:
+    """The resource of one of our own kinds, in the version it is stored in."""
     return Resource(kind.group, kind.version, kind.kind, kind.plural, kind.singular, kind.namespaced)
 
 
-VIRTUAL_MACHINE = _ours(kinds.VIRTUAL_MACHINE)
-INSTANCE = _ours(kinds.VIRTUAL_MACHINE_INSTANCE)
+VIRTUAL_MACHINE = of_kind(kinds.VIRTUAL_MACHINE)
+INSTANCE = of_kind(kinds.VIRTUAL_MACHINE_INSTANCE)
 
 
 class Resources:
@@ -71,7 +72,7 @@ class Resources:
         """The resource a word on the command line means. Raises UsageError."""
         known = kinds.find_kind(word)
         if known:
-            return _ours(known)
+            return of_kind(known)
         lowered = word.lower()
         for entry in self._served("api/v1"):
             names = {entry.get("name"), entry.get("singularName"), str(entry.get("kind")).lower()}

@@ -30,6 +30,8 @@ def machines(api: FakeApi, kube: Path) -> FakeApi:
     api.on("GET", VM, (200, items("web", "db")))
     api.on("GET", VMI, (200, items("web")))
     api.on("GET", "/api/v1/namespaces", (200, items("default", "prod")))
+    sizes = "/apis/instancetype.kubevirt.io/v1beta1/namespaces/default/virtualmachineinstancetypes"
+    api.on("GET", sizes, (200, items("small")))
     return api
 
 
@@ -45,8 +47,10 @@ def machines(api: FakeApi, kube: Path) -> FakeApi:
         (["vnc", ""], ["screenshot", "web", ":4"]),
         (["vnc", "screenshot", "w"], ["web", ":4"]),
         (["expose", ""], ["vm", "vmi", ":4"]),
+        (["delete", "vmcl"], ["vmclusterinstancetype", ":4"]),
         (["expose", "vm", ""], ["db", "web", ":4"]),
         (["delete", "vmi", ""], ["web", ":4"]),
+        (["delete", "vmf", ""], ["small", ":4"]),
         (["start", "-n", ""], ["default", "prod", ":4"]),
         (["apply", "-f", ""], [":0"]),
         (["--kubeconfig", ""], [":0"]),
