@@ -7,10 +7,11 @@ from typing import Any
 from virt_handler import status
 from virt_handler.domains import Disk, Domain, Nic
 from virt_handler.guest_facts import GuestFacts, GuestNic, read_guest_facts
+from virt_handler.plugging import VolumeProgress
 from virt_handler.records import End, Lease
 from virt_kube.patch import diff
 from virt_types.codec import from_builtins
-from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceGuestOSInfo
+from virt_types.v1 import CPU, VirtualMachineInstance, VirtualMachineInstanceGuestOSInfo
 
 NOW = 1_800_000_000.0
 DOMAIN = Domain(
@@ -175,3 +176,60 @@ def test_a_guest_in_user_mode_is_told_to_be_out_of_reach() -> None:
 
 def guest_nic(address: str) -> GuestNic:
     return GuestNic("eth0", "52:54:00:00:00:01", (address,))
+
+
+def test_what_was_kept_is_told_and_forgotten() -> None:
+    volumes = {"new": VolumeProgress("Pending", "VolumeAttaching", "coming")}
+    kept = status.Kept(frozen=True, not_ready="no answer", volumes=volumes, fixed_memory="2Gi")
+    found = status.running(vmi(), DOMAIN, LEASES, NOW, kept)
+    assert found.fs_freeze_status == "frozen"
+    assert condition(found, "Ready") == ("False", "ReadinessProbeFailed")
+    assert condition(found, "HotMemoryChange") == ("False", "NotSupported")
+    entry = {volume.name: volume for volume in found.volume_status}["new"]
+    assert (entry.phase, entry.target, entry.hotplug_volume is not None) == ("Pending", "", True)
+    later = status.running(vmi(**status.as_json(found)), DOMAIN, LEASES, NOW)
+    assert later.fs_freeze_status is None
+    assert condition(later, "Ready") == ("True", None)
+    assert condition(later, "HotMemoryChange") is None
+    assert [volume.name for volume in later.volume_status] == ["root", "seed"]
+
+
+def test_a_paused_guest_is_not_ready_because_it_is_paused() -> None:
+    found = status.running(
+        vmi(), DOMAIN._replace(state="paused", reason="user"), LEASES, NOW, status.Kept(not_ready="no answer")
+    )
+    assert condition(found, "Ready") == ("False", "GuestPaused")
+
+
+def test_processors_that_came_are_told() -> None:
+    known = {
+        "currentCPUTopology": {"sockets": 1, "cores": 2, "threads": 1},
+        "conditions": [{"type": "HotVCPUChange", "status": "True"}],
+    }
+    seen = vmi(**known)
+    seen.spec.domain.cpu = from_builtins({"sockets": 3, "cores": 2, "threads": 1}, CPU)
+    waiting = status.running(seen, DOMAIN._replace(vcpus=2), LEASES, NOW)
+    assert waiting.current_cpu_topology is not None
+    assert (waiting.current_cpu_topology.sockets, condition(waiting, "HotVCPUChange")) == (1, ("True", None))
+    there = status.running(seen, DOMAIN._replace(vcpus=6), LEASES, NOW)
+    assert there.current_cpu_topology is not None
+    assert (there.current_cpu_topology.sockets, condition(there, "HotVCPUChange")) == (3, None)
+
+
+def test_an_interface_only_the_guest_knows_is_told_behind_the_others() -> None:
+    inner = GuestNic("docker0", "02:42:00:00:00:01", ("172.17.0.1",))
+    told = GuestFacts(
+        from_builtins({}, VirtualMachineInstanceGuestOSInfo),
+        (GuestNic("lo", "00:00:00:00:00:00", ()), inner),
+        version="1.0",
+        commands=("guest-ping",),
+    )
+    found = status.running(vmi(), DOMAIN._replace(agent_connected=True), LEASES, NOW, status.Kept(facts=told))
+    first, second = found.interfaces
+    assert (first.name, second.name, second.ip_address) == ("default", None, "172.17.0.1")
+    assert second.info_source == "guest-agent"
+    assert condition(found, "AgentVersionNotSupported") == ("True", "UnsupportedCommands")
+    assert condition(status.ended(vmi(**status.as_json(found)), END), "AgentVersionNotSupported") is None
+
+
+END = End("Succeeded", "GuestShutdown", "", NOW)
