@@ -167,6 +167,8 @@ def _interfaces(
                 link_state="up",
             )
         )
+    if not result:
+        return []  # the first is dialled: it must not be one that only the guest tells of
     known = {nic.mac for nic in domain.nics} | {item.mac for item in result}
     return result + [_inner(nic) for nic in seen.values() if nic.mac not in known and nic.addresses]
 

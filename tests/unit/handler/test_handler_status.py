@@ -228,6 +228,9 @@ def test_an_interface_only_the_guest_knows_is_told_behind_the_others() -> None:
     first, second = found.interfaces
     assert (first.name, second.name, second.ip_address) == ("default", None, "172.17.0.1")
     assert second.info_source == "guest-agent"
+    alone = vmi()
+    alone.spec.domain.devices.interfaces = []
+    assert status.running(alone, DOMAIN._replace(nics=()), {}, NOW, status.Kept(facts=told)).interfaces == []
     assert condition(found, "AgentVersionNotSupported") == ("True", "UnsupportedCommands")
     assert condition(status.ended(vmi(**status.as_json(found)), END), "AgentVersionNotSupported") is None
 
