@@ -28,7 +28,7 @@ from virt_types.instancetype.v1beta1 import (
 )
 from virt_types.pool.v1beta1 import VirtualMachinePool
 from virt_types.presets import unmerged
-from virt_types.v1 import VirtualMachine, VirtualMachineInstance
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceSpec
 from virt_types.validation import update, validate_vmi
 from virt_types.validation.sizing import instancetype_warnings, preference_warnings
 
@@ -147,6 +147,8 @@ class KubeVirtAdmission:
             if (*resource, request.subresource) == MACHINE_STATUS:
                 await self._vm_status(request, obj)
             return AdmissionResult(obj)
+        if obj is not None and _made_from_a_template(request, obj):
+            obj = await surroundings.with_fields_of_owner(self._kube, obj, request.namespace)
         if obj is not None and resource == MACHINES:
             return await self._vm(request, obj)
         if obj is not None and resource == INSTANCES:
@@ -208,6 +210,9 @@ class KubeVirtAdmission:
                 was = codec.from_builtins(old, VirtualMachineInstance)
                 now = _decode(obj, VirtualMachineInstance, refusals.VMI)
                 _refuse(update.vmi_hotplug(was, now), refusals.VMI, request.name)
+                # A list that a component writes anew has only the fields that it knows.
+                kept = codec.with_unknown(obj["spec"], old["spec"], VirtualMachineInstanceSpec)
+                return AdmissionResult(obj | {"spec": kept})
             return AdmissionResult(obj)
         obj = {key: value for key, value in obj.items() if key != "status"}
         if "status" in old:
@@ -274,6 +279,15 @@ class KubeVirtAdmission:
             _refuse([Cause(NOT_SUPPORTED, TARGET_NODE, "")], refusals.VMI, name)
 
 
+def _made_from_a_template(request: AdmissionRequest, obj: Json) -> bool:
+    """Whether a controller of ours makes an object of its owner's template, or makes it follow that."""
+    if request.user.name != labels.CONTROLLER_USER or request.group != labels.GROUP:
+        return False
+    if request.old is None:
+        return request.plural in (MACHINES[1], INSTANCES[1])
+    return request.plural == MACHINES[1] and request.old.get("spec") != obj.get("spec")
+
+
 def _changed_fields(vmi: VirtualMachineInstance, obj: Json) -> Json:
     """What defaulting may have touched; the rest of the object stays as it came."""
     meta, metadata = vmi.metadata, obj.get("metadata") or {}
@@ -281,7 +295,7 @@ def _changed_fields(vmi: VirtualMachineInstance, obj: Json) -> Json:
     return {
         "metadata": metadata | {key: value for key, value in touched.items() if value},
         "spec": codec.to_builtins(vmi.spec, keeping=obj.get("spec") or {}),
-        "status": codec.to_builtins(vmi.status),
+        "status": codec.to_builtins(vmi.status, keeping=obj.get("status") or {}),
     }
 
 

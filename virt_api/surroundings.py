@@ -5,18 +5,30 @@ Called by `virt_api.admission`. Without a client, as in tests of single objects,
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import msgspec
+
 from virt_api import refusals
-from virt_kube.api import KubeClient, NotFound, Resource
+from virt_kube.api import Json, KubeClient, NotFound, Resource
 from virt_kube.resources import (
     PERSISTENT_VOLUME_CLAIMS,
+    REPLICA_SETS,
     VIRTUAL_MACHINE_INSTANCE_MIGRATIONS,
     VIRTUAL_MACHINE_INSTANCES,
+    VIRTUAL_MACHINE_POOLS,
+    VIRTUAL_MACHINES,
 )
 from virt_types import codec
 from virt_types.cdi.objects import DataVolume
-from virt_types.errors import Cause
+from virt_types.errors import Cause, InvalidObject
 from virt_types.meta import Base, ObjectMeta
-from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceMigration
+from virt_types.v1 import (
+    VirtualMachineInstance,
+    VirtualMachineInstanceMigration,
+    VirtualMachineInstanceSpec,
+    VirtualMachineSpec,
+)
 from virt_types.validation import cluster
 
 
@@ -30,6 +42,47 @@ async def instance_of(kube: KubeClient | None, namespace: str, name: str) -> Vir
     """The instance of that name, None when there is none (or nobody to ask)."""
     found = await _get(kube, VIRTUAL_MACHINE_INSTANCES, namespace, name)
     return None if found is None else codec.decode(found, VirtualMachineInstance)
+
+
+class Template(NamedTuple):
+    """Where an owner of a kind keeps the spec of what it makes."""
+
+    owner: Resource
+    path: tuple[str, ...]
+    made: type[VirtualMachineSpec] | type[VirtualMachineInstanceSpec]
+
+
+TEMPLATES = {
+    "VirtualMachine": Template(VIRTUAL_MACHINES, ("spec", "template", "spec"), VirtualMachineInstanceSpec),
+    "VirtualMachineInstanceReplicaSet": Template(
+        REPLICA_SETS, ("spec", "template", "spec"), VirtualMachineInstanceSpec
+    ),
+    "VirtualMachinePool": Template(
+        VIRTUAL_MACHINE_POOLS, ("spec", "virtualMachineTemplate", "spec"), VirtualMachineSpec
+    ),
+}
+
+
+async def with_fields_of_owner(kube: KubeClient | None, obj: Json, namespace: str) -> Json:
+    """What a controller made from its template, with the template's fields that the controller does not know.
+
+    A controller older than the CRDs would lose them, and a guest would run without what its manifest says.
+    """
+    owners = (obj.get("metadata") or {}).get("ownerReferences") or []
+    owner: Json = next((one for one in owners if one.get("controller")), {})
+    template = TEMPLATES.get(owner.get("kind", ""))
+    if template is None or not isinstance(obj.get("spec"), dict):
+        return obj
+    found = await _get(kube, template.owner, namespace, owner.get("name", ""))
+    original = msgspec.json.decode(found) if found is not None else {}
+    if (original.get("metadata") or {}).get("uid") != owner.get("uid"):
+        return obj
+    for step in template.path:
+        original = original.get(step) or {}
+    try:
+        return obj | {"spec": codec.with_unknown(obj["spec"], original, template.made)}
+    except InvalidObject:
+        return obj  # told where it is decoded as a whole
 
 
 async def new_migration(kube: KubeClient, migration: VirtualMachineInstanceMigration, namespace: str) -> list[Cause]:

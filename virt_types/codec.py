@@ -8,6 +8,7 @@ for a Kubernetes API server.
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any, TypeVar
 
@@ -70,6 +71,13 @@ def to_builtins(obj: Any, *, keeping: dict[str, Any] | None = None) -> dict[str,
     if keeping is not None:
         _keep_unknown(keeping, obj, plain)
     return plain
+
+
+def with_unknown(obj: dict[str, Any], original: dict[str, Any], type_: Any) -> dict[str, Any]:
+    """A copy of `obj` that also has the fields of `original` which `type_`, the type of both, does not know."""
+    made = copy.deepcopy(obj)
+    _keep_unknown(original, from_builtins(obj, type_), made)
+    return made
 
 
 def _keep_unknown(original: Any, typed: Any, plain: Any) -> None:

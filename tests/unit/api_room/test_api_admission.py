@@ -299,4 +299,5 @@ async def test_only_our_components_set_a_migrations_priority() -> None:
     job = {"kind": "VirtualMachineInstanceMigration", "metadata": {"name": "x"}, "spec": spec}
     about = {"plural": "virtualmachineinstancemigrations"}
     assert "only virt-controller is allowed" in (await refused(request(job, **about))).message
-    assert await admitted(request(job, user=CONTROLLER, **about)) == job
+    labelled = job | {"metadata": {"name": "x", "labels": {labels.VMI_NAME: "a"}}}
+    assert await admitted(request(job, user=CONTROLLER, **about)) == labelled
