@@ -51,7 +51,7 @@ class Api:
         from virt_api.admission import KubeVirtAdmission
         from virt_local import pki
         from virt_local.apiserver.audit import AuditLog
-        from virt_local.apiserver.proxy import SubresourceBackend
+        from virt_local.apiserver.proxy import AggregatedApis
         from virt_local.apiserver.roles import COLLECTOR
         from virt_local.apiserver.server import ApiServer
         from virt_local.apiserver.tokens import Tokens
@@ -69,7 +69,7 @@ class Api:
             self._server = ApiServer(
                 store,
                 admission=DataVolumeAdmission(admission, lambda: self.client(UserInfo(CDI_USER, (CDI_GROUP,)))),
-                subresources=SubresourceBackend(places.api_socket),
+                subresources=AggregatedApis(places.api_socket, places.importer_socket),
                 tokens=Tokens(store, places.state / "pki" / "tokens.key"),
                 audit=AuditLog(settings.audit_log) if settings.audit_log else None,
             )
@@ -187,14 +187,17 @@ async def _storage(context: Context, ready: Ready) -> None:
 
 
 async def _importer(context: Context, ready: Ready) -> None:
-    from virt_local.datavolumes.app import Options, run
+    from virt_local import pki
+    from virt_local.datavolumes.app import Options, UploadServers, run
 
     settings = context.settings
+    tls = await asyncio.to_thread(pki.upload_context, settings.places.state)
     options = Options(
         volumes=settings.places.volumes,
         images=settings.places.imports,
         registry_mirrors=settings.registry_mirrors,
         http_mirrors=settings.http_mirrors,
+        uploads=UploadServers(settings.places.importer_socket, settings.host, tls),
     )
     await run(context.client(CDI_USER, CDI_GROUP), options, ready)
 

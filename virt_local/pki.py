@@ -108,6 +108,18 @@ def ensure(state_dir: Path, *, node: str = "") -> Pki:
         ) from error
 
 
+def upload_context(state_dir: Path) -> ssl.SSLContext:
+    """TLS with the server's certificate, as `ensure` made it, for clients that show a token and no certificate."""
+    folder = state_dir / "pki"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(folder / f"{_SERVER.file}.crt", folder / f"{_SERVER.file}.key")
+    except (OSError, ssl.SSLError) as error:
+        raise PkiError(f"the server's certificate in {folder} can't be used: {error}") from error
+    return context
+
+
 def signing_key(path: Path | None) -> ec.EllipticCurvePrivateKey:
     """The key that signs tokens (PEM, 0600), made when `path` is not there; a passing one without `path`.
 

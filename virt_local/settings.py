@@ -64,6 +64,10 @@ class Places(msgspec.Struct, frozen=True):
         return self.run / "virt-api.sock"
 
     @property
+    def importer_socket(self) -> Path:
+        return self.run / "importer.sock"
+
+    @property
     def handler_socket(self) -> Path:
         return self.run / "virt-handler.sock"
 

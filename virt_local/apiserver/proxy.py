@@ -21,6 +21,7 @@ from virt_local.apiserver.discovery import SUBRESOURCE_GROUP, SUBRESOURCE_VERSIO
 from virt_local.apiserver.rbac import Attributes
 from virt_local.apiserver.status import unavailable
 
+UPLOAD_GROUP, CONFIGS = "upload.cdi.kubevirt.io", ("cdi.kubevirt.io", "cdiconfigs")
 CONNECT_TIMEOUT = 5.0  # seconds
 MAX_MESSAGE = 4 * 1024 * 1024  # bytes of one websocket message
 _PIECE = 64 * 1024
@@ -36,8 +37,8 @@ _WEBSOCKET_HEADERS = "sec-websocket-"
 class SubresourceBackend:
     """`socket` is where virt_api listens; it may come and go."""
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    def __init__(self, socket: Path, name: str = "the subresource API") -> None:
+        self._socket, self._name = socket, name
         self._client: aiohttp.ClientSession | None = None
 
     def owns(self, parts: list[str]) -> bool:
@@ -53,7 +54,7 @@ class SubresourceBackend:
             return await self._plain(request, headers)
         except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, ConnectionRefusedError) as error:
             raise unavailable(
-                f"the subresource API does not answer on {self._socket}: start it with `virtctl local up` or `virt-api`"
+                f"{self._name} does not answer on {self._socket}: start it with `virtctl local up`"
             ) from error
 
     async def close(self) -> None:
@@ -110,6 +111,30 @@ class SubresourceBackend:
             return downstream
 
 
+class AggregatedApis(SubresourceBackend):
+    """virt_api's group, and what CDI's API server answers elsewhere: upload tokens, and the one CDIConfig."""
+
+    def __init__(self, socket: Path, importer: Path) -> None:
+        super().__init__(socket)
+        self._importer = SubresourceBackend(importer, "the importer")
+
+    def owns(self, parts: list[str]) -> bool:
+        return super().owns(parts) or _is_importers(parts)
+
+    async def serve(self, request: web.BaseRequest, user: UserInfo) -> web.StreamResponse:
+        if _is_importers(request.path.strip("/").split("/")):
+            return await self._importer.serve(request, user)
+        return await super().serve(request, user)
+
+    async def close(self) -> None:
+        await super().close()
+        await self._importer.close()
+
+
+def _is_importers(parts: list[str]) -> bool:
+    return len(parts) > 3 and (parts[1] == UPLOAD_GROUP or (parts[1], parts[3]) == CONFIGS)
+
+
 async def _relay(downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebSocketResponse) -> None:
     """Both directions until one side closes; its close code reaches the other."""
     tasks = [
@@ -156,8 +181,8 @@ def subresource_attributes(request: web.BaseRequest) -> Attributes:
     )
     if parts[3:4] == ["namespaces"] and len(parts) > 5:
         name, subresource = ([*parts[6:], "", ""])[:2]
-        return Attributes(verb, SUBRESOURCE_GROUP, parts[5], subresource, parts[4], name)
-    return Attributes(verb, SUBRESOURCE_GROUP, parts[3])
+        return Attributes(verb, parts[1], parts[5], subresource, parts[4], name)
+    return Attributes(verb, parts[1], parts[3], name="/".join(parts[4:5]))
 
 
 def _forwarded(request: web.BaseRequest, user: UserInfo) -> CIMultiDict[str]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from aiohttp import web
 
 from virt_handler.images.store import ImageStore
 from virt_kube.api import KubeClient
@@ -21,9 +25,21 @@ from virt_local.datavolumes.caches import Caches
 from virt_local.datavolumes.controller import DataVolumeController
 from virt_local.datavolumes.fill import Filler
 from virt_local.datavolumes.sources import DataSourceController
+from virt_local.datavolumes.uploads import PREFERRED_PORT, Uploads
 from virt_local.datavolumes.workers import Workers
 
+log = logging.getLogger("virt_local.datavolumes")
+
 COLLECT_EVERY = 6 * 3600.0
+STOP_GRACE = 2.0  # seconds an upload has to end
+
+
+class UploadServers(NamedTuple):
+    """`socket` is where the API server finds us; the proxy listens on `host` with `tls`."""
+
+    socket: Path
+    host: str
+    tls: ssl.SSLContext
 
 
 class Options(NamedTuple):
@@ -33,6 +49,7 @@ class Options(NamedTuple):
     images: Path
     registry_mirrors: Mapping[str, str]
     http_mirrors: Mapping[str, str]
+    uploads: UploadServers | None = None
 
 
 class _Images:
@@ -83,13 +100,39 @@ async def run(client: KubeClient, options: Options, ready: Callable[[], None] = 
         workers = Workers(filler.fill, queue.add, system_clock)
         volumes = DataVolumeController(client, caches, workers, events, queue, clock=system_clock)
         sources = DataSourceController(client, caches, clock=system_clock)
+        uploads = Uploads(workers, filler, caches.claim, clock=system_clock)
+        servers = await _listen(uploads, options.uploads) if options.uploads is not None else ()
         ready()
         try:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(Runner("datavolumes", queue, volumes.reconcile, workers=4).run())
                 loops.create_task(Runner("datasources", sources.queue, sources.reconcile, workers=1).run())
         finally:
+            for server in servers:
+                await server.cleanup()
             await workers.close()
+
+
+async def _listen(uploads: Uploads, servers: UploadServers) -> tuple[web.AppRunner, ...]:
+    """Both servers; the proxy on its usual port, or on a free one."""
+    api = web.AppRunner(uploads.api, access_log=None, shutdown_timeout=STOP_GRACE)
+    proxy = web.AppRunner(uploads.proxy, access_log=None, shutdown_timeout=STOP_GRACE)
+    for runner in (api, proxy):
+        await runner.setup()
+    await asyncio.to_thread(servers.socket.unlink, missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        await web.UnixSite(api, str(servers.socket)).start()
+    finally:
+        os.umask(before)
+    try:
+        await web.TCPSite(proxy, servers.host, PREFERRED_PORT, ssl_context=servers.tls).start()
+    except OSError:
+        await web.TCPSite(proxy, servers.host, 0, ssl_context=servers.tls).start()
+    host = f"[{servers.host}]" if ":" in servers.host else servers.host
+    uploads.url = f"https://{host}:{proxy.addresses[0][1]}"
+    log.info("upload proxy listens url=%s", uploads.url)
+    return api, proxy
 
 
 def _prepare(images: Path) -> None:

@@ -1,7 +1,8 @@
 """One file from a web server into a scratch file: continued after a cut, and nothing the server says is believed.
 
 A cut leaves the file and, beside it, what it is a part of; the next attempt asks for the rest, if the server still has
-that very file. Endless, slow and lying servers end in a SourceFailed or TooLarge. Called by `fill`.
+that very file. Endless, slow and lying servers end in a SourceFailed or TooLarge. Called by `fill`, and by
+`uploads` for what clients send.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,13 +107,13 @@ async def download(request: Request, place: Place, *, limit: int, on_head: OnHea
             offset, told = _placed(answer, have)
             fresh = Part(request.url, _validator(answer), told)
             await asyncio.to_thread(_begin, place, fd, offset, fresh)
-            sink = _Sink(place, limit, told, on_head, report)
-            await _Receiver(fd, offset, sink, answer.url.host or "").receive(answer)
+            sink = Sink(place, limit, told, on_head, report)
+            await Receiver(fd, offset, sink, answer.url.host or "").receive(answer.content.iter_any())
     finally:
         os.close(fd)
 
 
-class _Sink(NamedTuple):
+class Sink(NamedTuple):
     """Where the bytes go, and what is asked of them. `total` as in `Part`."""
 
     place: Place
@@ -122,21 +123,21 @@ class _Sink(NamedTuple):
     report: Report
 
 
-class _Receiver:
+class Receiver:
     """Writes a body behind `size` bytes that are there already."""
 
-    def __init__(self, fd: int, size: int, sink: _Sink, host: str) -> None:
+    def __init__(self, fd: int, size: int, sink: Sink, host: str) -> None:
         self._fd, self._size, self._sink, self._host = fd, size, sink, host
         self._pending = b""
         self._looked = size > 0
         self._writes = 0
         self._window = (asyncio.get_running_loop().time(), 0)
 
-    async def receive(self, answer: aiohttp.ClientResponse) -> None:
+    async def receive(self, body: AsyncIterable[bytes]) -> None:
         """Raises SourceFailed, TooLarge, and what `on_head` raises."""
         self._require_fit(self._sink.total)
         try:
-            async for chunk in answer.content.iter_any():
+            async for chunk in body:
                 self._require_fit(self._size + len(self._pending) + len(chunk))
                 self._require_pace(len(chunk))
                 self._pending += chunk

@@ -113,7 +113,7 @@ class Filler:
         )
         if source.checksum:
             await asyncio.to_thread(download.verify, place.scratch(download.BYTES), source.checksum)
-        await disk.install(place, download.BYTES, plan, what, _rest(report))
+        await disk.install(place, download.BYTES, plan, what, rest(report))
 
     async def _request(self, namespace: str, source: ImportSourceHTTP) -> download.Request:
         headers = [_header(text, "extraHeaders") for text in source.extra_headers]
@@ -146,7 +146,7 @@ class Filler:
         async with self._images(tls) as images:
             found = await images.get(image, credentials=credentials)
             report(TRANSFER_SHARE)
-            await disk.install_image(place, found.path, plan, f"the image {image}", _rest(report))
+            await disk.install_image(place, found.path, plan, f"the image {image}", rest(report))
 
     async def _clone(self, plan: Plan, source: DataVolumeSourcePVC, place: Place, report: Report) -> None:
         origin = Key(source.namespace or plan.claim.namespace, source.name)
@@ -183,7 +183,8 @@ class Filler:
         return context
 
 
-def _rest(report: Report) -> Report:
+def rest(report: Report) -> Report:
+    """For what comes after the transfer."""
     return lambda percent: report(TRANSFER_SHARE + percent * (100 - TRANSFER_SHARE) / 100)
 
 

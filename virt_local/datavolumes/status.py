@@ -28,6 +28,8 @@ class Told(NamedTuple):
 def status_of(observed: Observed, problem: Problem | None, now: float) -> DataVolumeStatus:
     """The whole status as it should be. `problem` keeps the DataVolume from going on."""
     before, work = observed.dv.status, observed.work
+    if before.phase == FAILED:
+        return before  # the last word on why
     phase = phase_of(observed, problem)
     restarts = max(before.restart_count or 0, work.restarts if work is not None else 0)
     wanted = (_bound(observed, problem), _ready(phase), _running(observed, phase, problem))
@@ -110,9 +112,6 @@ def _running(observed: Observed, phase: str, problem: Problem | None) -> Told:
         return Told("Running", "False", "Completed", f"{noun} Complete")
     if problem is not None:
         return Told("Running", "False", problem.reason if problem.fatal else "Pending", problem.message)
-    if phase == FAILED and work is None:
-        told = next((each for each in observed.dv.status.conditions if each.type == "Running"), None)
-        return Told("Running", "False", told.reason or "" if told else "", told.message or "" if told else "")
     if work is None or work.stage == "queued":
         return Told("Running", "False", "Pending")
     if work.stage in {"waiting", "failed"}:
