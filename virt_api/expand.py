@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from virt_api import refusals
+from virt_api import authorize, refusals
 from virt_api.objects import KUBE, Target
 from virt_kube.api import ApiError, Json, KubeClient, NotFound, Resource, error_from_status
 from virt_kube.instancetypes import REFERENCES, NotFindable, Sizing, sizing_of
@@ -94,6 +94,8 @@ async def _require_reader(kube: KubeClient, request: web.Request, vm: VirtualMac
             resource = reference.resource_of(matcher.kind)
         except NotFindable as error:
             raise refusals.bad_request(error.message) from None
+        if authorize.USER not in request.headers:
+            raise refusals.forbidden(resource.plural, matcher.name, NOT_ALLOWED)
         review = _review(request, resource, vm.metadata.namespace, matcher.name)
         answer = msgspec.json.decode(await kube.create(SUBJECT_ACCESS_REVIEWS, "", review))
         if not answer["status"].get("allowed"):
@@ -102,7 +104,7 @@ async def _require_reader(kube: KubeClient, request: web.Request, vm: VirtualMac
 
 def _review(request: web.Request, resource: Resource, namespace: str, name: str) -> Json:
     """May the asker, whom the API server in front names, get this object?"""
-    attributes = {
+    asked = {
         "verb": "get",
         "group": resource.group,
         "version": resource.version,
@@ -110,15 +112,8 @@ def _review(request: web.Request, resource: Resource, namespace: str, name: str)
         "namespace": namespace if resource.namespaced else "",
         "name": name,
     }
-    return {
-        "apiVersion": SUBJECT_ACCESS_REVIEWS.api_version,
-        "kind": SUBJECT_ACCESS_REVIEWS.kind,
-        "spec": {
-            "user": request.headers.get("X-Remote-User", ""),
-            "groups": request.headers.getall("X-Remote-Group", []),
-            "resourceAttributes": attributes,
-        },
-    }
+    kind = SUBJECT_ACCESS_REVIEWS
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "spec": authorize.spec(request.headers, asked)}
 
 
 def _invalid(causes: list[Cause]) -> ApiError:

@@ -62,7 +62,7 @@ def spread_of(preference: VirtualMachinePreferenceSpec | None) -> Spread:
     options = preference.cpu.spread_options if preference.cpu is not None else None
     ratio = (options.ratio if options is not None else None) or preference.prefer_spread_socket_to_core_ratio
     across = options.across if options is not None else None
-    return Spread(ratio or DEFAULT_RATIO, across if across in ACROSS else DEFAULT_ACROSS)
+    return Spread(ratio if ratio and ratio > 0 else DEFAULT_RATIO, across if across in ACROSS else DEFAULT_ACROSS)
 
 
 def topology(cpus: int, preference: VirtualMachinePreferenceSpec | None) -> Topology:
