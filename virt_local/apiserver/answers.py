@@ -12,33 +12,32 @@ from multidict import CIMultiDict
 
 from virt_kube.api import ApiError
 from virt_local.apiserver.call import Answer
-from virt_local.apiserver.negotiate import PLAIN, YAML, Media
-from virt_local.apiserver.status import NO_PAGE, failure
+from virt_local.apiserver.negotiate import PLAIN, PROTOBUF, YAML, Media, refusal_type
+from virt_local.apiserver.protobuf import encode
+from virt_local.apiserver.status import BAD_PATH, NO_PAGE, failure
 
 GZIP_OVER = 128 * 1024  # bytes
-_NOT_FOUND_TEXT = "404 page not found\n"
 
 
 def answer(request: web.BaseRequest, given: Answer, warnings: Iterable[str], media: Media = PLAIN) -> web.Response:
-    body = given.body
-    if media.type == YAML:
-        body = to_yaml(body)
     return raw(
         request,
-        body,
+        _translated(given.body, media.type),
         status=given.code,
         content_type=media.type,
         headers=warning_headers(warnings, {"Cache-Control": "no-cache, private"}),
     )
 
 
-def to_yaml(body: bytes) -> bytes:
-    import yaml
+def _translated(body: bytes, media: str) -> bytes:
+    """JSON in the format asked for."""
+    if media == PROTOBUF:
+        return encode(body)
+    if media == YAML:
+        from virt_local.apiserver.yaml_out import to_yaml
 
-    found: Any = msgspec.json.decode(body)
-    return bytes(
-        yaml.dump(found, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), encoding="utf-8", allow_unicode=True)
-    )
+        return to_yaml(body)
+    return body
 
 
 def raw(request: web.BaseRequest, body: bytes, *, content_type: str, headers: Any, status: int = 200) -> web.Response:
@@ -63,14 +62,15 @@ def warning_headers(warnings: Iterable[str], headers: dict[str, str]) -> CIMulti
     return found
 
 
-def failed(error: ApiError) -> web.Response:
-    if error.reason == NO_PAGE:
-        return web.Response(status=404, text=_NOT_FOUND_TEXT)
+def failed(error: ApiError, accept: str = "", warnings: Iterable[str] = ()) -> web.Response:
+    """The Status of a refusal, in the first format the client names."""
+    if error.reason in (NO_PAGE, BAD_PATH):
+        return web.Response(status=error.code, text=error.message)
     status = error.status or failure(error.code, error.reason, error.message).status
     headers = {"Cache-Control": "no-cache, private"}
     retry = (status.get("details") or {}).get("retryAfterSeconds")
     if retry:
         headers["Retry-After"] = str(retry)
-    return web.Response(
-        status=error.code, body=msgspec.json.encode(status), content_type="application/json", headers=headers
-    )
+    media = refusal_type(accept)
+    body = _translated(msgspec.json.encode(status), media)
+    return web.Response(status=error.code, body=body, content_type=media, headers=warning_headers(warnings, headers))

@@ -69,17 +69,19 @@ def require_unique(call: Call, applied: Json, schema: Json) -> None:
         seen: set[str] = set()
         for element, child, below in children(value, schema):
             if element in seen:
-                raise untyped(call, f"{dotted(path)}: duplicate entries for key {dotted((element,))}")
+                why = f"{dotted(path)}: duplicate entries for key {dotted((element,))}"
+                raise untyped(call, why, applied["metadata"].get("namespace", ""))
             seen.add(element)
             visit(child, below, (*path, element))
 
     visit(applied, schema, ())
 
 
-def untyped(call: Call, why: str) -> ApiError:
+def untyped(call: Call, why: str, namespace: str = "") -> ApiError:
+    """`namespace` is the one the patch names."""
     group, _, version = call.api_version.rpartition("/")
     return server_error(
-        f"failed to create typed patch object ({call.namespace}/{call.name}; {group}/{version}, "
+        f"failed to create typed patch object ({namespace}/{call.name}; {group}/{version}, "
         f"Kind={call.resource.kind}): {why}"
     )
 

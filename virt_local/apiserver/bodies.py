@@ -18,16 +18,19 @@ from virt_local.apiserver.status import bad_request, unsupported_media_type
 MAX_BODY = 3 * 1024 * 1024
 MAX_DEPTH = 500  # below Python's recursion limit with every walker on top of it
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
-OBJECT_TYPES = (JSON, YAML)
+OBJECT_TYPES = (JSON, YAML, PROTOBUF)
 
 
 def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def decode_object(body: bytes, content_type: str, kind: str) -> tuple[Json, list[str]]:
-    """The object and its duplicate fields (dotted paths). `kind` is what the path wants, for messages."""
-    media = media_type(content_type) or JSON
+def decode_object(body: bytes, content_type: str, kind: str, *, named: bool = False) -> tuple[Json, list[str]]:
+    """The object and its duplicate fields (dotted paths). `kind` is what the path wants, for messages.
+
+    With `named`, it has to say its kind.
+    """
+    media = media_type(content_type) if content_type else JSON
     if media == PROTOBUF:
         return protobuf.decode(body, kind), []
     if media not in OBJECT_TYPES:
@@ -41,19 +44,53 @@ def decode_object(body: bytes, content_type: str, kind: str) -> tuple[Json, list
     if not isinstance(found, dict):
         raise _unrecognised(kind, "cannot unmarshal a list or scalar into an object", body)
     _require_unicode(body, found)
+    if named and not found.get("kind"):
+        raise _unrecognised(kind, f"Object 'Kind' is missing in '{body.decode(errors='replace')}'", body)
     return found, duplicates
 
 
-def decode_patch(body: bytes) -> Any:
-    """A patch document of any JSON shape."""
+def decode_patch(body: bytes) -> tuple[Any, list[str]]:
+    """A patch document of any JSON shape, and its duplicate fields."""
+    duplicates = _Duplicates()
     try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        why = "unexpected end of JSON input" if not body.strip() else str(error)
-        raise bad_request(f"error decoding patch: {why}") from None
+        found = json.loads(body, object_pairs_hook=duplicates.pairs, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"error decoding patch: {_go_syntax_error(error, body)}") from None
     require_depth(found)
     _require_unicode(body, found)
+    return found, duplicates.paths(found)
+
+
+def repeated_keys(body: bytes) -> list[str]:
+    """What a reader of YAML says about keys that come twice in an object: where, and which."""
+    if not body.lstrip().startswith(b"{"):
+        return []
+    _, duplicates = decode_patch(body)
+    found = []
+    for path in duplicates:
+        key = path.rpartition(".")[2]
+        line = body.count(b"\n", 0, max(body.rfind(f'"{key}"'.encode()), 0)) + 1
+        found.append(f'line {line}: key "{key}" already set in map')
     return found
+
+
+_SYNTAX = {
+    "Expecting value": "looking for beginning of value",
+    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
+    "Expecting ':' delimiter": "after object key",
+    "Expecting ',' delimiter": "after object key:value pair",
+    "Extra data": "after top-level value",
+}
+
+
+def _go_syntax_error(error: Exception, body: bytes) -> str:
+    """A fault of JSON as Go's decoder words it."""
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    text = error.doc if isinstance(error.doc, str) else body.decode(errors="replace")
+    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
+        return "unexpected end of JSON input"
+    return f"invalid character '{text[error.pos]}' {_SYNTAX.get(error.msg, error.msg)}"
 
 
 def decode_apply(body: bytes) -> Any:
@@ -134,7 +171,7 @@ def _json(body: bytes, kind: str) -> tuple[Any, list[str]]:
         # The standard library's decoder, because it alone shows duplicate keys.
         found = json.loads(body, object_pairs_hook=duplicates.pairs, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        why = "unexpected end of JSON input" if not body.strip() else str(error)
+        why = _go_syntax_error(error, body)
         raise _unrecognised(kind, f"couldn't get version/kind; json parse error: {why}", body) from None
     require_depth(found)
     return found, duplicates.paths(found)
@@ -159,5 +196,7 @@ def _yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
 
 
 def _unrecognised(kind: str, why: str, body: bytes) -> Exception:
-    begin = body[:30].decode(errors="replace") + (" ..." if len(body) > 30 else "") if body else "<empty>"
+    text = body[:30].decode(errors="replace")
+    begin = (text if text.isprintable() else body[:30].hex()) + (" ..." if len(body) > 30 else "")
+    begin = begin if body else "<empty>"
     return bad_request(f"the object provided is unrecognized (must be of type {kind}): {why} ({begin})")

@@ -48,10 +48,10 @@ class Type(NamedTuple):
 Refer = Callable[[str], Json]
 
 
-def types() -> dict[str, Type]:
-    """Every type of the table by name."""
+def types(table: Path = TABLE) -> dict[str, Type]:
+    """Every type of a table by name."""
     found: dict[str, Type] = {}
-    for line in TABLE.read_text(encoding="utf-8").splitlines():
+    for line in table.read_text(encoding="utf-8").splitlines():
         text, _, description = line.partition("  # ") if not line.startswith("#") else ("", "", "")
         words = text.split()
         if not words:

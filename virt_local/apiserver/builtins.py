@@ -64,7 +64,7 @@ _TYPES = (
         ),
     ),
     ResourceType("", "secrets", "Secret", selectable=("type",)),
-    ResourceType("", "serviceaccounts", "ServiceAccount", short_names=("sa",)),
+    ResourceType("", "serviceaccounts", "ServiceAccount", short_names=("sa",), subresources=("token",)),
     ResourceType(
         "",
         "services",

@@ -43,6 +43,7 @@ class Call:
     tracked: bool = False  # a new object gets managedFields
     applied: FieldSet | None = None  # what the caller owns by a server-side apply
     warnings: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)  # paths of fields a patch has twice
 
     @property
     def manager(self) -> str:
@@ -64,7 +65,7 @@ class Call:
         """dryRun, fieldValidation and fieldManager from the query; `kind` is the options kind errors name."""
         if (dry_run := params.get("dryRun")) is not None:
             if dry_run != "All":
-                raise invalid_options(kind, not_supported("dryRun", dry_run, ["All"]))
+                raise invalid_options(kind, not_supported("dryRun", [dry_run], ["All"]))
             self.dry_run = True
         if (validation := params.get("fieldValidation")) is not None:
             if validation not in ("", *FIELD_VALIDATION):

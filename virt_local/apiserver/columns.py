@@ -25,13 +25,15 @@ _CREATED_TEXT = (
 NAME = Column("Name", "string", ".metadata.name", format="name", description=_NAME_TEXT)
 CREATED = Column("Age", "date", ".metadata.creationTimestamp", description=_CREATED_TEXT)
 
+_DESCRIPTIONS = {"Created At": _CREATED_TEXT}
+
 Cell = Callable[[Json], Any]
 Printer = tuple[tuple[str, str, int, Cell], ...]  # column name, type, priority, cell
 
 
 def _at(path: str, otherwise: Any = "") -> Cell:
     find = compile_path(path)
-    return lambda obj: next((value for value in find(obj) if value is not None), otherwise)
+    return lambda obj: next((value for value in find(obj) if value not in (None, "")), otherwise)
 
 
 def _age(obj: Json) -> str:
@@ -310,7 +312,7 @@ _EVENTS: Printer = (
 
 def builtin_columns(resource: ResourceType) -> tuple[Column, ...]:
     columns = tuple(
-        Column(name, kind, "", priority, "name" if name == "Name" else "", description=name)
+        Column(name, kind, "", priority, "name" if name == "Name" else "", description=_DESCRIPTIONS.get(name, name))
         for name, kind, priority, _ in _printer(resource)
     )
     return columns if resource.kind == "Event" else (NAME, *columns)

@@ -26,6 +26,12 @@ REVIEWS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("tokenreviews", "TokenReview", False),
     ),
 }
+# Subresources that speak of another kind, and those with verbs of their own.
+_SUB_KINDS: dict[str, Json] = {
+    "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
+    "token": {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"},
+}
+_SUB_VERBS = {"finalize": ("update",), "token": ("create",)}
 # What virt_api answers, for clients that ask before they call.
 SUBRESOURCE_GROUP = subresources.GROUP
 SUBRESOURCE_VERSIONS = subresources.VERSIONS
@@ -82,6 +88,10 @@ class Discovery:
 
     def serves(self, group: str) -> bool:
         return group in self._groups()
+
+    def builtin(self, group: str) -> bool:
+        """Whether the server itself brings the group, and not a definition."""
+        return group in REVIEWS or any(found.builtin and found.group == group for found in self._registry.all())
 
     def _groups(self) -> dict[str, list[str]]:
         found = self._registry.groups() | {group: ["v1"] for group in REVIEWS}
@@ -144,8 +154,9 @@ def _subresources(resource: ResourceType, version: Version) -> list[str]:
     return found if not resource.builtin else sorted(found)
 
 
-def _sub_verbs(name: str) -> list[str]:
-    return ["update"] if name == "finalize" else ["get", "patch", "update"]
+def sub_verbs(name: str) -> list[str]:
+    """What may be asked of a subresource."""
+    return list(_SUB_VERBS.get(name, ("get", "patch", "update")))
 
 
 def _entries(resource: ResourceType, version: Version) -> list[Json]:
@@ -166,11 +177,10 @@ def _entries(resource: ResourceType, version: Version) -> list[Json]:
             "name": f"{resource.plural}/{name}",
             "singularName": "",
             "namespaced": resource.namespaced,
-            "kind": "Scale" if name == "scale" else resource.kind,
-            "verbs": _sub_verbs(name),
+            "kind": resource.kind,
+            "verbs": sub_verbs(name),
+            **_SUB_KINDS.get(name, {}),
         }
-        if name == "scale":
-            sub |= {"group": "autoscaling", "version": "v1"}
         entries.append(sub)
     return entries
 
@@ -190,10 +200,8 @@ def _aggregated_resource(resource: ResourceType, version: Version) -> Json:
         found["categories"] = list(resource.categories)
     subresources = []
     for sub in _subresources(resource, version):
-        kind = {"group": group, "version": name, "kind": resource.kind}
-        if sub == "scale":
-            kind = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
-        subresources.append({"subresource": sub, "responseKind": kind, "verbs": _sub_verbs(sub)})
+        kind = _SUB_KINDS.get(sub) or {"group": group, "version": name, "kind": resource.kind}
+        subresources.append({"subresource": sub, "responseKind": kind, "verbs": sub_verbs(sub)})
     if subresources:
         found["subresources"] = subresources
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -9,8 +10,9 @@ import msgspec
 
 from virt_kube.api import Json
 from virt_local.apiserver.discovery import Discovery
-from virt_local.apiserver.negotiate import DISCOVERY, YAML, negotiate
+from virt_local.apiserver.negotiate import DISCOVERY, PROTOBUF, YAML, negotiate
 from virt_local.apiserver.openapi import OpenApi
+from virt_local.apiserver.protobuf import encode
 from virt_local.apiserver.status import no_such_resource, not_acceptable, unavailable
 
 # kubectl allows one minor of skew, and vendors' dispatchers pick their kubectl.1.NN by it.
@@ -19,6 +21,10 @@ GIT_VERSION = "v1.32.0+virtctl"
 _VERSION: Json = {
     "major": MAJOR,
     "minor": MINOR,
+    "emulationMajor": MAJOR,
+    "emulationMinor": MINOR,
+    "minCompatibilityMajor": MAJOR,
+    "minCompatibilityMinor": MINOR,
     "gitVersion": GIT_VERSION,
     "gitCommit": "",
     "gitTreeState": "clean",
@@ -32,6 +38,7 @@ _JSON = "application/json"
 # nothing to check its items against, and leaves validation to the server, which does it for every item.
 # (gnostic's openapi.v2.Document: 1 swagger, 2 info {1 title, 2 version}, 8 paths.)
 _V2_PROTOBUF = b"\x0a\x032.0\x12\x13\x0a\x0aKubernetes\x12\x05v1.32\x42\x00"
+_V2_TAG = f'"{hashlib.sha256(_V2_PROTOBUF).hexdigest().upper()}"'
 _V2_PROTOBUF_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
@@ -40,6 +47,8 @@ class Page(NamedTuple):
     content_type: str = _JSON
     etag: str = ""
     headers: Mapping[str, str] = {}
+    any_method: bool = False  # served whatever the method is
+    status: int = 200
 
 
 class Documents:
@@ -62,7 +71,7 @@ class Documents:
             case ["healthz" | "livez" | "readyz", *_]:
                 if not self._ready():
                     raise unavailable("the store is closed")
-                return Page(b"ok", "text/plain; charset=utf-8")
+                return Page(b"ok", "text/plain; charset=utf-8", any_method=True)
             case ["api"]:
                 return self._roots(accept, core=True, address=f"{host}:{port}")
             case ["apis"]:
@@ -71,7 +80,8 @@ class Documents:
                 return self._resources("", version, accept)
             case ["apis", group]:
                 found = self._discovery.group(group)
-                return _negotiated(found.body, accept) if found else None
+                custom = not self._discovery.builtin(group)
+                return _negotiated(found.body, accept)._replace(any_method=custom) if found else None
             case ["apis", group, version]:
                 return self._resources(group, version, accept)
             case ["openapi", *rest]:
@@ -104,18 +114,18 @@ class Documents:
     def _open(self, rest: list[str], *, protobuf: bool) -> Page | None:
         match rest:
             case ["v2"] if protobuf:
-                return Page(_V2_PROTOBUF, _V2_PROTOBUF_TYPE, headers={"Vary": "Accept"})
+                return Page(_V2_PROTOBUF, _V2_PROTOBUF_TYPE, _V2_TAG, headers={"Vary": "Accept"})
             case _ if protobuf:
                 raise not_acceptable([_JSON])
             case ["v2"]:
                 found = self._openapi.v2()
-                return Page(found.body, etag=f'"{found.hash}"')
+                return Page(found.body, etag=f'"{found.hash}"', headers={"Vary": "Accept"})
             case ["v3"]:
-                return Page(self._openapi.index().body)
+                return Page(self._openapi.index().body, "text/plain; charset=utf-8")  # so labelled by a real server
             case ["v3", *path]:
                 document = self._openapi.group_version("/".join(path))
                 if document is None:
-                    return None
+                    return Page(b"", "text/plain; charset=utf-8", status=404)
                 return Page(
                     document.body,
                     etag=f'"{document.hash}"',
@@ -129,9 +139,11 @@ def _page(body: Json, headers: Mapping[str, str] | None = None) -> Page:
 
 
 def _negotiated(body: bytes, accept: str) -> Page:
-    media = negotiate(accept if "protobuf" not in accept else "", set())
+    media = negotiate(accept, set(), builtin=True, protobuf=True)
+    if media.type == PROTOBUF:
+        return Page(encode(body), PROTOBUF)
     if media.type == YAML:
-        import yaml
+        from virt_local.apiserver.yaml_out import to_yaml
 
-        return Page(yaml.safe_dump(msgspec.json.decode(body)).encode(), YAML)
+        return Page(to_yaml(body), YAML)
     return Page(body)

@@ -22,7 +22,7 @@ from virt_local.apiserver.http import HttpFace
 from virt_local.apiserver.limits import Gate
 from virt_local.apiserver.proxy import SubresourceBackend, subresource_attributes
 from virt_local.apiserver.rbac import Attributes
-from virt_local.apiserver.routing import Route, resource_route, split
+from virt_local.apiserver.routing import Route, raw_path_of, resource_route, split
 from virt_local.apiserver.status import bad_request, internal
 
 log = logging.getLogger("virt_local.apiserver")
@@ -64,7 +64,7 @@ class Door:
         try:
             return await self._dispatch(request, entry)
         except ApiError as error:
-            return failed(error)
+            return failed(error, request.headers.get("Accept", ""))
         except RecursionError:
             return failed(bad_request("the object is nested too deeply"))
         except ConnectionResetError:
@@ -75,7 +75,7 @@ class Door:
             return failed(internal("an unexpected error; see the log of the server"))
 
     async def _dispatch(self, request: web.BaseRequest, entry: Entry | None) -> web.StreamResponse:
-        raw_path = request.rel_url.raw_path
+        raw_path = raw_path_of(request)
         parts = split(raw_path)
         route = resource_route(request.method, parts, request.query)
         user = self._identified(request, parts, route, entry)

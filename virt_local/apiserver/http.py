@@ -14,13 +14,14 @@ from aiohttp import web
 from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, Json, PatchKind
 from virt_local.apiserver import bodies, reads, represent, tables, watches
-from virt_local.apiserver.answers import answer, raw, warning_headers
+from virt_local.apiserver.answers import answer, failed, raw, warning_headers
 from virt_local.apiserver.call import Answer, Call, Params
 from virt_local.apiserver.deletes import DeleteOptions, delete_options
 from virt_local.apiserver.documents import Documents
 from virt_local.apiserver.limits import Gate
 from virt_local.apiserver.negotiate import PLAIN, Media, negotiate
 from virt_local.apiserver.pipeline import Pipeline
+from virt_local.apiserver.protobuf import writable
 from virt_local.apiserver.rbac import Attributes
 from virt_local.apiserver.reviews import Reviews
 from virt_local.apiserver.routing import Route
@@ -34,6 +35,7 @@ from virt_local.apiserver.status import (
     too_large,
     too_slow,
     unsupported_media_type,
+    unsupported_patch,
 )
 from virt_local.apiserver.streams import Lines, pieces
 
@@ -65,9 +67,12 @@ class HttpFace:
         self, request: web.BaseRequest, user: UserInfo, parts: list[str], route: Route | None
     ) -> web.StreamResponse:
         """Answer one request of a known user. `route` is None outside resources. Raises ApiError."""
-        if "//" in request.rel_url.raw_path:
-            raise no_such_resource()
+        raw_path = request.rel_url.raw_path
+        if "//" in raw_path:
+            raise no_such_page() if raw_path.startswith("//") else no_such_resource()
         if route is None:
+            if raw_path.startswith("/openapi/") and raw_path.endswith("/"):
+                raise no_such_page()
             return await self._document(request, user, parts)
         if (review := self._reviews.find(route.group, route.version, route.plural)) is not None:
             self._pipeline.authorizer.require(user, route.attributes)
@@ -82,14 +87,14 @@ class HttpFace:
         found = self._documents.find(parts, request.headers.get("Accept", ""), str(request.url.host), request.url.port)
         if found is None:
             raise no_such_page()
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") and not found.any_method:
             raise method_not_allowed()
         headers = dict(found.headers)
         if found.etag:
             headers["ETag"] = found.etag
             if request.headers.get("If-None-Match") == found.etag:
                 return web.Response(status=304, headers=headers)
-        return raw(request, found.body, content_type=found.content_type, headers=headers)
+        return raw(request, found.body, content_type=found.content_type, headers=headers, status=found.status)
 
     async def _review(self, request: web.BaseRequest, user: UserInfo, kind: str, namespace: str) -> web.Response:
         if request.method != "POST":
@@ -104,21 +109,25 @@ class HttpFace:
         return answer(request, Answer(201, self._reviews.token(route.namespace, route.name, obj)), ())
 
     async def _resource(self, request: web.BaseRequest, user: UserInfo, route: Route) -> web.StreamResponse:
-        if self._pipeline.registry.find(route.group, route.version, route.plural) is None:
+        found = self._pipeline.registry.find(route.group, route.version, route.plural)
+        if found is None:
             self._pipeline.authorizer.require(user, route.attributes)
             if not self._builtin_group(route.group):
                 raise no_such_page()
             raise no_such_resource()
-        if request.method in ("HEAD", "OPTIONS") or request.method not in _METHODS:
+        if request.method not in _METHODS and found[0].builtin:
             raise method_not_allowed()
         call = self._pipeline.call(user, route)
-        return await getattr(self, f"_{route.verb}")(request, call, route)  # type: ignore[no-any-return]
+        try:
+            return await getattr(self, f"_{route.verb}")(request, call, route)  # type: ignore[no-any-return]
+        except ApiError as error:
+            return failed(error, request.headers.get("Accept", ""), call.warnings)
 
     def _builtin_group(self, group: str) -> bool:
         return any(resource.builtin and resource.group == group for resource in self._pipeline.registry.all())
 
     async def _get(self, request: web.BaseRequest, call: Call, _route: Route) -> web.Response:
-        media = negotiate(request.headers.get("Accept", ""))
+        media = _media(request, call)
         record = self._pipeline.get(call, request.query)
         return self._one(request, call, Answer(200, self._shown(call, record.value)), media, record.value)
 
@@ -129,7 +138,9 @@ class HttpFace:
         self, request: web.BaseRequest, call: Call, made: Answer, media: Media = PLAIN, stored: bytes | None = None
     ) -> web.Response:
         body = made.body
-        if stored is not None and call.subresource != "scale":
+        if call.subresource == "scale" and media.as_kind == "Table":
+            body = tables.scale_table(body, _include(request.query), media.version)
+        elif stored is not None and call.subresource != "scale":
             if media.as_kind == "Table":
                 meta = {"resourceVersion": represent.meta(stored).resource_version}
                 body = tables.table(call, [stored], meta, _include(request.query), media.version)
@@ -138,7 +149,7 @@ class HttpFace:
         return answer(request, Answer(made.code, body), call.warnings, media)
 
     async def _list(self, request: web.BaseRequest, call: Call, _route: Route) -> web.Response:
-        media = negotiate(request.headers.get("Accept", ""))
+        media = _media(request, call)
         found = await self._pipeline.page(call, request.query)
         if not media.as_kind:
             return answer(request, Answer(200, reads.list_body(call, found)), call.warnings, media)
@@ -155,7 +166,7 @@ class HttpFace:
         return answer(request, Answer(200, body), call.warnings, media)
 
     async def _watch(self, request: web.BaseRequest, call: Call, route: Route) -> web.StreamResponse:
-        media = negotiate(request.headers.get("Accept", ""))
+        media = negotiate(request.headers.get("Accept", ""), builtin=call.resource.builtin)
         params: dict[str, str] = dict(request.query)
         if route.named_watch:
             params["fieldSelector"] = f"metadata.name={route.name}"
@@ -180,42 +191,44 @@ class HttpFace:
         return response
 
     async def _create(self, request: web.BaseRequest, call: Call, _route: Route) -> web.Response:
-        media = negotiate(request.headers.get("Accept", ""))
+        media = _media(request, call)
         _options(request, call, "CreateOptions")
-        obj, duplicates = await self._object(request, call.resource.kind)
+        obj, duplicates = await self._object(request, call.resource.kind, named=not call.resource.builtin)
         made = await self._pipeline.create(call, obj, duplicates)
         return self._one(request, call, made, media, made.body)
 
     async def _update(self, request: web.BaseRequest, call: Call, _route: Route) -> web.Response:
         if not call.name:
             raise bad_request("name must be provided")
-        media = negotiate(request.headers.get("Accept", ""))
+        media = _media(request, call)
         _options(request, call, "UpdateOptions")
-        obj, duplicates = await self._object(request, call.resource.kind)
+        obj, duplicates = await self._object(request, call.resource.kind, named=not call.resource.builtin)
         made = await self._pipeline.update(call, obj, duplicates)
         return self._one(request, call, made, media, made.body)
 
     async def _patch(self, request: web.BaseRequest, call: Call, _route: Route) -> web.Response:
-        media = negotiate(request.headers.get("Accept", ""))
+        media = _media(request, call)
         kind = _patch_kind(request, call)
         _options(request, call, "PatchOptions")
         if kind is None:
-            patch = bodies.decode_apply(await self._read(request))
+            body = await self._read(request)
+            patch = bodies.decode_apply(body)
+            call.warnings += bodies.repeated_keys(body)
             made = await self._pipeline.apply(call, patch, force=request.query.get("force", "").lower() in _TRUE)
             return self._one(request, call, made, media, made.body)
         if "force" in request.query:
             raise invalid_options("PatchOptions", _FORCE)
-        patch = bodies.decode_patch(await self._read(request))
+        patch, call.duplicates = bodies.decode_patch(await self._read(request))
         made = await self._pipeline.patch(call, kind, patch)
         return self._one(request, call, made, media, made.body)
 
     async def _delete(self, request: web.BaseRequest, call: Call, _route: Route) -> web.Response:
-        media = negotiate(request.headers.get("Accept", ""))
+        media = _media(request, call)
         options = await self._delete_options(request, call)
         return self._one(request, call, await self._pipeline.delete(call, options), media)
 
     async def _deletecollection(self, request: web.BaseRequest, call: Call, _route: Route) -> web.Response:
-        media = negotiate(request.headers.get("Accept", ""))
+        media = _media(request, call)
         options = await self._delete_options(request, call)
         return self._one(request, call, await self._pipeline.delete_collection(call, request.query, options), media)
 
@@ -245,8 +258,9 @@ class HttpFace:
                 raise too_slow(self._gate.limits.body_seconds) from None
         return b"".join(chunks)
 
-    async def _object(self, request: web.BaseRequest, kind: str) -> tuple[Json, list[str]]:
-        return bodies.decode_object(await self._read(request), request.headers.get("Content-Type", ""), kind)
+    async def _object(self, request: web.BaseRequest, kind: str, *, named: bool = False) -> tuple[Json, list[str]]:
+        body, content = await self._read(request), request.headers.get("Content-Type", "")
+        return bodies.decode_object(body, content, kind, named=named)
 
 
 _TRUE = frozenset({"1", "t", "true"})
@@ -278,12 +292,21 @@ def _patch_kind(request: web.BaseRequest, call: Call) -> PatchKind | None:
         return None
     kind = _PATCH_KINDS.get(media)
     if kind is None or (kind == "strategic" and not call.resource.builtin):
-        known = [name for name in _PATCH_KINDS if call.resource.builtin or _PATCH_KINDS[name] != "strategic"]
+        if call.resource.builtin:
+            raise unsupported_patch()
+        known = [name for name, patch_kind in _PATCH_KINDS.items() if patch_kind != "strategic"]
         raise unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: "
             + ", ".join([*known, APPLY])
         )
     return kind
+
+
+def _media(request: web.BaseRequest, call: Call) -> Media:
+    """What the answer is to look like. Streams are JSON: whoever likes protobuf better takes it too."""
+    kind = "Scale" if call.subresource == "scale" else call.resource.kind
+    builtin = call.resource.builtin
+    return negotiate(request.headers.get("Accept", ""), builtin=builtin, protobuf=builtin and writable(kind))
 
 
 def _include(params: Params) -> str:

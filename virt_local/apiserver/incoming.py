@@ -11,6 +11,7 @@ from virt_kube.api import ApiError, Json
 from virt_local.apiserver import metadata
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.reads import parse_version
+from virt_local.apiserver.registry import ResourceType
 from virt_local.apiserver.status import bad_request, invalid, invalid_value, server_error
 
 _UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
@@ -48,6 +49,8 @@ def identified(call: Call, obj: Json, *, patched: bool) -> Json:
             f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing"
         )
     elif api_version != call.api_version:
+        if call.field_validation == "Warn" and _is_unknown_version(resource, api_version):
+            call.warnings += [f'unknown field "{key}"' for key in obj if key not in ("apiVersion", "kind", "metadata")]
         raise bad_request(
             f"the API version in the data ({api_version}) does not match the expected API version ({call.api_version})"
         )
@@ -56,6 +59,12 @@ def identified(call: Call, obj: Json, *, patched: bool) -> Json:
         raise invalid(resource.group, kind, name, [invalid_value("kind", kind, f"must be {resource.kind}")])
     obj["apiVersion"], obj["kind"] = call.api_version, resource.kind
     return obj
+
+
+def _is_unknown_version(resource: ResourceType, api_version: str) -> bool:
+    """A version of the resource's group that is not in its definition: nothing is known of its fields."""
+    group, _, name = api_version.rpartition("/")
+    return group == resource.group and all(version.name != name for version in resource.versions)
 
 
 def _require_builtin(call: Call, obj: Json, kind: str, api_version: str, *, patched: bool) -> None:

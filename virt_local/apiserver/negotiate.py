@@ -1,15 +1,14 @@
-"""What a client accepts, and what of that we have: JSON or YAML, a Table, metadata only, aggregated discovery."""
+"""What a client accepts, and what of that we have: JSON, YAML or protobuf; a Table, metadata only, discovery."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from virt_local.apiserver.status import not_acceptable
+from virt_local.apiserver.status import not_acceptable, nothing_acceptable
 
-JSON, YAML = "application/json", "application/yaml"
-BUILTIN_TYPES = (JSON, YAML, "application/vnd.kubernetes.protobuf")
-CUSTOM_TYPES = (JSON, YAML)
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+SHOWN = (JSON, YAML, PROTOBUF)  # as refusals list them
 
 
 class Media(NamedTuple):
@@ -23,39 +22,49 @@ class Media(NamedTuple):
 
 PLAIN = Media()
 _TRANSFORMS = {
-    ("meta.k8s.io", "v1", "Table"),
-    ("meta.k8s.io", "v1beta1", "Table"),
-    ("meta.k8s.io", "v1", "PartialObjectMetadata"),
-    ("meta.k8s.io", "v1beta1", "PartialObjectMetadata"),
-    ("meta.k8s.io", "v1", "PartialObjectMetadataList"),
-    ("meta.k8s.io", "v1beta1", "PartialObjectMetadataList"),
+    ("meta.k8s.io", version, kind)
+    for version in ("v1", "v1beta1")
+    for kind in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 }
-DISCOVERY = {("apidiscovery.k8s.io", version, "APIGroupDiscoveryList") for version in ("v2", "v2beta1")}
+DISCOVERY = {("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList")}
 
 
-def negotiate(accept: str, transforms: set[tuple[str, str, str]] = _TRANSFORMS) -> Media:
-    """The first thing in `accept` that can be served; 406 when there is none."""
-    if not accept.strip():
+def negotiate(
+    accept: str,
+    transforms: set[tuple[str, str, str]] = _TRANSFORMS,
+    *,
+    builtin: bool = False,
+    protobuf: bool = False,
+) -> Media:
+    """The first thing in `accept` that can be served; 406 when there is none.
+
+    Built-in kinds are negotiated before routing on a real server, by a stricter reading and with another refusal.
+    """
+    if not accept or accept == JSON:
         return PLAIN
-    for clause in accept.split(","):
-        media, *parameters = (part.strip() for part in clause.split(";"))
-        named = dict(parameter.partition("=")[::2] for parameter in parameters)
-        kind = _type(media.lower())
-        if kind is None:
+    for media, wanted in _clauses(accept):
+        if media == PROTOBUF and protobuf and not wanted[2]:
+            return Media(PROTOBUF)
+        if media not in ("*/*", JSON, YAML) and (media != "application/*" or builtin):
             continue
-        wanted = (named.get("g", ""), named.get("v", ""), named.get("as", ""))
+        kind = YAML if media == YAML else JSON
         if not wanted[2]:
             return Media(kind)
         if wanted in transforms:
             return Media(kind, wanted[2], wanted[1], wanted[0])
-    raise not_acceptable(CUSTOM_TYPES)
+    raise nothing_acceptable(SHOWN) if builtin else not_acceptable(SHOWN)
 
 
-def _type(media: str) -> str | None:
-    if media in ("*/*", "application/*", JSON):
+def refusal_type(accept: str) -> str:
+    """In which format a Status goes to a client that accepts this."""
+    if not accept or accept.startswith(JSON):
         return JSON
-    return YAML if media == YAML else None
+    return next((media for media, _ in _clauses(accept) if media in SHOWN), JSON)
 
 
-def accepted(types: Sequence[str]) -> str:
-    return ", ".join(types)
+def _clauses(accept: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    for clause in accept.split(","):
+        media, *parameters = (part.strip() for part in clause.split(";"))
+        named = dict(parameter.partition("=")[::2] for parameter in parameters)
+        if media:
+            yield media.lower(), (named.get("g", ""), named.get("v", ""), named.get("as", ""))

@@ -17,6 +17,8 @@ from virt_local.apiserver.status import bad_request, failure, server_error, unpr
 from virt_types.merge_keys import MERGE_SETS, merge_key
 
 _encode = msgspec.json.Encoder().encode
+_GO_MAP = "Go value of type map[string]interface {}"
+_GO_KINDS: dict[type, str] = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
 MAX_OPERATIONS = 10_000
 MAX_COPIED = 3 * 1024 * 1024  # bytes that all copies of one patch may add
 
@@ -157,10 +159,15 @@ def _same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+def not_a_map(patch: Any) -> str:
+    """What Go says of a patch that is no object."""
+    return f"json: cannot unmarshal {_GO_KINDS.get(type(patch), 'null')} into {_GO_MAP}"
+
+
 def merge_patch(obj: Any, patch: Any) -> Any:
     """RFC 7386: null removes, maps merge, everything else replaces."""
     if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
+        return _without_nulls(patch)
     target = obj if isinstance(obj, dict) else {}
     for key, value in patch.items():
         if value is None:
@@ -170,6 +177,13 @@ def merge_patch(obj: Any, patch: Any) -> Any:
     return target
 
 
+def _without_nulls(value: Any) -> Any:
+    """A copy of what a merge patch sets: fields that are null are left out also below a list, as on a real server."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
 def strategic_patch(obj: Json, patch: Any) -> Json:
     """Kubernetes' own merge: lists with a merge key merge by element; `$patch`, `$retainKeys`,
     `$deleteFromPrimitiveList` and `$setElementOrder` as in k8s.io/apimachinery/pkg/util/strategicpatch.
@@ -177,7 +191,7 @@ def strategic_patch(obj: Json, patch: Any) -> Json:
     Raises 400 or 500 for a broken patch.
     """
     if not isinstance(patch, dict):
-        raise bad_request("cannot unmarshal patch into a map: a strategic merge patch is an object")
+        raise bad_request(not_a_map(patch))
     return _merge_map(obj, patch, "")
 
 

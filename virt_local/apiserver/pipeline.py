@@ -13,6 +13,7 @@ from virt_local.apiserver.builtins import CRD
 from virt_local.apiserver.call import Answer, Call, Params
 from virt_local.apiserver.definitions.names import NameKeeper
 from virt_local.apiserver.deletes import DeleteOptions, Deleter
+from virt_local.apiserver.discovery import sub_verbs
 from virt_local.apiserver.grants import Guard
 from virt_local.apiserver.reads import Page, Selection
 from virt_local.apiserver.registry import Registry, ResourceType, Version
@@ -60,11 +61,11 @@ class Pipeline:
             raise not_found(resource.group, resource.plural, route.name)
         allowed = resource.verbs
         if route.subresource:
-            allowed = ("update",) if route.subresource == "finalize" else ("get", "update", "patch")
+            allowed = sub_verbs(route.subresource)
         if (
             route.verb not in allowed
-            or (route.verb == "create" and route.name)
-            or (route.verb in ("update", "patch") and not route.name and resource.builtin)
+            or (resource.builtin and route.verb == "create" and route.name)
+            or (resource.builtin and route.verb in ("update", "patch") and not route.name)
         ):
             raise method_not_allowed() if resource.builtin else unsupported_verb(route.group, route.plural, route.verb)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from aiohttp.web import BaseRequest
+
 from virt_local.apiserver.call import flag
 from virt_local.apiserver.rbac import Attributes
+from virt_local.apiserver.status import bad_path
 
 _COLLECTIONS = frozenset({"list", "watch", "deletecollection"})
 _NAME = "metadata.name="
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 # /namespaces/NAME/status is the namespace's own, not a resource in it.
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
@@ -43,9 +48,19 @@ class Route(NamedTuple):
         )
 
 
+def raw_path_of(request: BaseRequest) -> str:
+    """The path as it was sent. Raises 400 for an escape that is none."""
+    path = request.raw_path.partition("?")[0]
+    if not path.startswith("/"):
+        path = request.rel_url.raw_path  # the absolute form of a request to a proxy
+    if "%" in path and _BROKEN_ESCAPE.search(path):
+        raise bad_path()
+    return path
+
+
 def split(raw_path: str) -> list[str]:
-    """Path segments, each unquoted by itself: an escaped slash belongs to a name."""
-    return [unquote(part) for part in raw_path.strip("/").split("/")]
+    """Path segments. An escaped slash separates like any other, as on a real server."""
+    return unquote(raw_path).strip("/").split("/")
 
 
 def resource_route(method: str, parts: list[str], query: Mapping[str, str]) -> Route | None:
@@ -85,4 +100,4 @@ def _verb(method: str, named: bool, *, watching: bool) -> str:
             return "get" if named else "watch" if watching else "list"
         case "DELETE":
             return "delete" if named else "deletecollection"
-    return _VERBS.get(method, method.lower())
+    return _VERBS.get(method, "")  # custom resources name it in their refusal

@@ -11,6 +11,7 @@ from virt_local.apiserver import patches, represent
 from virt_local.apiserver.call import Answer, Call
 from virt_local.apiserver.metadata import wrong_name
 from virt_local.apiserver.registry import Scale
+from virt_local.apiserver.scaled import at
 from virt_local.apiserver.status import bad_request, internal, invalid, invalid_value
 from virt_local.apiserver.writes import Writer
 from virt_local.store import Record
@@ -32,22 +33,15 @@ def _paths(call: Call) -> Scale:
 
 def _scale(call: Call, obj: Json, *, strict: bool = True) -> Json:
     paths = _paths(call)
-    replicas = _at(obj, paths.spec)
+    replicas = at(obj, paths.spec)
     if replicas is None and strict:
         raise internal(f'the spec replicas field ".{paths.spec}" does not exist')
-    status: Json = {"replicas": _at(obj, paths.status) or 0}
-    if paths.selector and (selector := _at(obj, paths.selector)):
+    status: Json = {"replicas": at(obj, paths.status) or 0}
+    if paths.selector and (selector := at(obj, paths.selector)):
         status["selector"] = selector
     meta = {key: obj["metadata"][key] for key in _META if key in obj["metadata"]}
     spec = {"replicas": replicas} if replicas else {}
     return {"kind": "Scale", "apiVersion": API_VERSION, "metadata": meta, "spec": spec, "status": status}
-
-
-def _at(obj: Json, path: str) -> Any:
-    found: Any = obj
-    for step in path.split("."):
-        found = found.get(step) if isinstance(found, dict) else None
-    return found
 
 
 async def update(writer: Writer, call: Call, body: Json) -> Answer:

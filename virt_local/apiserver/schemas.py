@@ -50,7 +50,7 @@ class Schemas:
                 raise _unreadable(call, obj, _go_error(call.resource.kind, wrong), patched=patched)
             found = []  # Go's types know no more than types; the kind's own rules come later
             _normalise(call, obj, patched=patched)
-        problems = [f'duplicate field "{path}"' for path in duplicates]
+        problems = [f'duplicate field "{path}"' for path in (*duplicates, *call.duplicates)]
         problems += [f'unknown field "{path}"' for path in unknown]
         if problems and call.field_validation == "Strict":
             raise bad_request("strict decoding error: " + ", ".join(problems))

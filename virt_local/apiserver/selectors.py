@@ -189,7 +189,7 @@ class FieldSelector:
     """`metadata.name=x,spec.nodeName!=y`. `readers` are the fields the resource offers; others are refused with 400."""
 
     def __init__(self, text: str, readers: Mapping[str, FieldReader], *, builtin: bool = False) -> None:
-        self.terms = [_field_term(term) for term in _split_terms(text) if term]
+        self.terms = [_field_term(term) for term in _split_terms(text) if term.strip("=")]
         for term in self.terms:
             if term.field not in readers:
                 raise _unknown_field(term.field, readers, builtin=builtin)

@@ -13,7 +13,7 @@ import msgspec
 from virt_kube.api import ApiError, Json, error_from_status
 from virt_types.errors import Cause
 
-NO_PAGE = "PageNotFound"  # never on the wire
+NO_PAGE, BAD_PATH = "PageNotFound", "BadPath"  # never on the wire: these are answered as text
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 REQUIRED, INVALID, TYPE, NOT_SUPPORTED, FORBIDDEN, DUPLICATE, TOO_LONG, NOT_FOUND = (
     "FieldValueRequired",
@@ -65,7 +65,12 @@ def no_such_resource() -> ApiError:
 
 def no_such_page() -> ApiError:
     """A path nobody serves: a real server answers plain text, no Status."""
-    return failure(404, NO_PAGE, "404 page not found")
+    return failure(404, NO_PAGE, "404 page not found\n")
+
+
+def bad_path() -> ApiError:
+    """A path with an escape that is none."""
+    return failure(400, BAD_PATH, "400 Bad Request")
 
 
 def already_exists(group: str, plural: str, name: str, *, deleting: bool = False) -> ApiError:
@@ -120,6 +125,17 @@ def unsupported_media_type(message: str) -> ApiError:
 
 def not_acceptable(accepted: Sequence[str]) -> ApiError:
     return failure(406, "NotAcceptable", "only the following media types are accepted: " + ", ".join(accepted))
+
+
+def nothing_acceptable(available: Sequence[str]) -> ApiError:
+    """406 as built-in kinds word it."""
+    text = "406: Not Acceptable\n\nAvailable representations: " + ", ".join(available)
+    return failure(406, "NotAcceptable", text, {})
+
+
+def unsupported_patch() -> ApiError:
+    """415 as built-in kinds word it for a patch."""
+    return failure(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
 
 def method_not_allowed() -> ApiError:
@@ -180,9 +196,9 @@ def required(field: str, detail: str = "") -> Cause:
     return Cause(REQUIRED, "Required value" + (f": {detail}" if detail else ""), field)
 
 
-def not_supported(field: str, value: str, supported: Sequence[str]) -> Cause:
+def not_supported(field: str, value: object, supported: Sequence[str]) -> Cause:
     quoted = ", ".join(f'"{item}"' for item in supported)
-    return Cause(NOT_SUPPORTED, f'Unsupported value: "{value}": supported values: {quoted}', field)
+    return Cause(NOT_SUPPORTED, f"Unsupported value: {shown(value)}: supported values: {quoted}", field)
 
 
 def invalid_value(field: str, value: object, detail: str) -> Cause:

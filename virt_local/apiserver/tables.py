@@ -28,17 +28,17 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def definitions(call: Call) -> list[Json]:
-    return [
-        {
-            "name": column.name,
-            "type": column.type,
-            "format": column.format,
-            "description": column.description
-            or f"Custom resource definition column (in JSONPath format): {column.path}",
-            "priority": column.priority,
-        }
-        for column in _columns(call)
-    ]
+    return [_definition(column) for column in _columns(call)]
+
+
+def _definition(column: Column) -> Json:
+    return {
+        "name": column.name,
+        "type": column.type,
+        "format": column.format,
+        "description": column.description or f"Custom resource definition column (in JSONPath format): {column.path}",
+        "priority": column.priority,
+    }
 
 
 def _columns(call: Call) -> tuple[Column, ...]:
@@ -55,7 +55,7 @@ def row(call: Call, value: bytes, include: str) -> Json:
         if call.resource.builtin
         else [obj["metadata"]["name"], *(_cell(column, obj) for column in call.version.columns or (CREATED,))]
     )
-    found: Json = {"cells": cells}
+    found: Json = {"cells": cells, "object": None}
     if include == "Object":
         found["object"] = msgspec.Raw(represent.served(value, call.resource, call.version))
     elif include == "Metadata":
@@ -96,6 +96,32 @@ def table(call: Call, values: Iterable[bytes], meta: Json, include: str, version
         "metadata": meta,
         "columnDefinitions": definitions(call) if heads else None,
         "rows": [row(call, value, include) for value in values],
+    }
+    return msgspec.json.encode(found)
+
+
+def scale_table(body: bytes, include: str, version: str) -> bytes:
+    """A Scale as a Table of one row."""
+    obj = represent.decode(body)
+    meta, desired, status = obj["metadata"], obj["spec"].get("replicas", 0), obj["status"]
+    columns = (
+        NAME,
+        Column("Desired", "integer", "", description="Number of desired replicas"),
+        Column("Available", "integer", "", description="Number of actual replicas"),
+        CREATED,
+    )
+    shown: Json = {
+        "cells": [meta["name"], desired, status["replicas"], age(meta.get("creationTimestamp"))],
+        "object": None,
+    }
+    if include != "None":
+        shown["object"] = partial(obj) if include == "Metadata" else obj
+    found = {
+        "kind": "Table",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": {"resourceVersion": meta["resourceVersion"]},
+        "columnDefinitions": [_definition(column) for column in columns],
+        "rows": [shown],
     }
     return msgspec.json.encode(found)
 

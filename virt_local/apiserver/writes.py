@@ -20,6 +20,7 @@ from virt_local.apiserver.grants import Guard
 from virt_local.apiserver.incoming import identified, require_revision, require_url, respelled
 from virt_local.apiserver.plugins import require_resizable, require_room
 from virt_local.apiserver.reads import parse_version
+from virt_local.apiserver.scaled import scaled_causes
 from virt_local.apiserver.schemas import Schemas
 from virt_local.apiserver.services import ServiceAllocator
 from virt_local.apiserver.status import (
@@ -139,7 +140,7 @@ class Writer:
         applied = respelled(call, apply.require_patch(call, patch))
         schema = self._schemas.fields(call)
         if why := self._schemas.untyped(call, applied):
-            raise apply.untyped(call, why)
+            raise apply.untyped(call, why, applied["metadata"].get("namespace", ""))
         apply.require_unique(call, applied, schema)
         call.applied = apply.fields(call, applied, schema)
         if self._store.get(call.key) is None:
@@ -231,6 +232,8 @@ class Writer:
         found = [*metadata.causes(meta, call.resource, updating=old is not None), *causes]
         if call.resource.builtin:
             found += rules.causes(call.resource, obj, old)
+        elif call.version.scale is not None:
+            found += scaled_causes(call.version.scale, obj)
         if found:
             group = "" if call.resource.builtin and call.resource.view_of else call.resource.group
             raise invalid(group, call.resource.kind, meta.get("name", ""), found)
@@ -315,7 +318,9 @@ def _apply_patch(kind: PatchKind, obj: Json, patch: Any) -> Any:
             return patches.json_patch(obj, patch)
         case "merge":
             if not isinstance(patch, dict):
-                raise bad_request("error decoding patch: a merge patch is an object")
+                if patch is None:
+                    raise bad_request("Invalid JSON Patch")
+                raise bad_request(f"error decoding patch: {patches.not_a_map(patch)}")
             return patches.merge_patch(obj, patch)
         case _:
             return patches.strategic_patch(obj, patch)
