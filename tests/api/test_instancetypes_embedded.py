@@ -288,6 +288,10 @@ async def test_why_a_vm_does_not_start(c: Cluster) -> None:
     assert await failure(c) == ("FailedCreate", text)
     events = [json.loads(item) for item in (await c.admin.list(EVENTS, NS)).items]
     assert [event["message"] for event in events if event["reason"] == "FailedCreate"] == [text]
+    c.admission.connect(c.api)
+    for allowed in ({"runStrategy": "Manual"}, {"runStrategy": "Always"}):
+        await c.admin.patch(VIRTUAL_MACHINES, NS, "vm1", {"spec": allowed}, kind="merge")
+    c.admission.connect(None)
     missing = {"spec": {"instancetype": {"name": "nosuch"}, "template": {"spec": {"domain": {"memory": None}}}}}
     await c.admin.patch(VIRTUAL_MACHINES, NS, "vm1", missing, kind="merge")
     reason = (

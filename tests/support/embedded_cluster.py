@@ -34,11 +34,14 @@ TOKENS = f'controller-token,{labels.CONTROLLER_USER},1,"{labels.SERVICE_ACCOUNTS
 class Cluster:
     """A one-machine cluster whose node agent has no hypervisor."""
 
-    def __init__(self, admin: KubeClient, agent: FakeNode, kubeconfig: Path, admission: KubeVirtAdmission) -> None:
+    def __init__(
+        self, admin: KubeClient, agent: FakeNode, kubeconfig: Path, admission: KubeVirtAdmission, api: KubeClient
+    ) -> None:
         self.admin = admin
         self.agent = agent
         self.kubeconfig = kubeconfig
         self.admission = admission
+        self.api = api
 
     async def vm(self, name: str = "vm1") -> Json:
         found: Json = json.loads(await self.admin.get(VIRTUAL_MACHINES, "default", name))
@@ -98,7 +101,7 @@ async def cluster(folder: Path, *, over_http: bool) -> AsyncIterator[Cluster]:
         asyncio.create_task(subresources.serve(api, socket=socket, handler_socket=folder / "h.sock")),
     ]
     try:
-        yield Cluster(admin, agent, kubeconfig, admission)
+        yield Cluster(admin, agent, kubeconfig, admission, api)
     finally:
         for task in work:
             task.cancel()
