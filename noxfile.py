@@ -16,6 +16,8 @@ PRODUCT = ("virtctl", "virt_types", "virt_kube", "virt_controller", "virt_handle
 VENV_PROGRAMS = Path(".venv/bin")
 PINS = Path("requirements/python.txt")
 PINS_HEAD = "# Every Python package at the version tested; written by `nox -s pins` from .venv. Ranges: pyproject.toml."
+# One worker boots guests and waits for them; the other has the time of all other tests (tests/conftest.py).
+BESIDE = ("-n", "2", "--dist", "loadgroup")
 # What a test starts must find its bytecode, as a user's command does.
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": None}
 
@@ -37,7 +39,7 @@ def tests(session: nox.Session) -> None:
     if shutil.which("kubectl", path=f"{VENV_PROGRAMS}:{os.environ['PATH']}") is None:
         session.run("python", "requirements/kubectl.py", str(VENV_PROGRAMS))
     ensure_libvirt(session)
-    session.run("python", "-m", "pytest", *session.posargs, env=ENVIRONMENT)
+    session.run("python", "-m", "pytest", *BESIDE, *session.posargs, env=ENVIRONMENT)
 
 
 @nox.session
@@ -51,6 +53,14 @@ def fuzz(session: nox.Session) -> None:
     """Strange manifests and objects, a minute for each reader (-- SECONDS: as many)."""
     seconds = session.posargs[0] if session.posargs else "60"
     session.run("python", "-m", "pytest", "tests/fuzz", "-q", env={**ENVIRONMENT, "FUZZ_SECONDS": seconds})
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Controllers before a lying API, dying at any request, in very many stories (-- STORIES: as many per test)."""
+    stories = session.posargs[0] if session.posargs else "3000"
+    env = {**ENVIRONMENT, "SIMULATED_STORIES": stories}
+    session.run("python", "-m", "pytest", "tests/unit/controller", "-q", "-k", "simulation", "--timeout=0", env=env)
 
 
 @nox.session

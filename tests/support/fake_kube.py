@@ -224,6 +224,7 @@ class FakeKube:
         if self.on_create:
             self.on_create(resource.plural, obj)
         self._write("ADDED", key, obj)
+        self._collect_if_lost(obj)
         return await self._answer(request, obj)
 
     async def update(
@@ -360,7 +361,14 @@ class FakeKube:
         if _essence(new) != _essence(old):
             meta["generation"] = meta.get("generation", 1) + 1
         self._settle((resource.plural, meta.get("namespace", ""), meta["name"]), new)
+        self._collect_if_lost(new)
         return new
+
+    def _collect_if_lost(self, obj: Json) -> None:
+        """An object may be given an owner that has just gone."""
+        owners = {owner["uid"] for owner in obj["metadata"].get("ownerReferences") or ()}
+        if self._collect and owners and not any(each["metadata"]["uid"] in owners for each in self._objects.values()):
+            asyncio.get_running_loop().call_soon(self.collect_garbage)
 
     def _settle(self, key: tuple[str, str, str], new: Json) -> None:
         meta = new["metadata"]

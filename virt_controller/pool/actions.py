@@ -27,7 +27,7 @@ from virt_controller.pool.effects import (
 from virt_controller.pool.heal import times_in_a_row
 from virt_controller.pool.machine import build_machine, name_of, renewed
 from virt_controller.pool.observed import Member, Observed
-from virt_controller.revisions import prune, revision, store
+from virt_controller.revisions import decode_revision, prune, revision, store
 from virt_controller.vm.effects import EffectFailed
 from virt_controller.vm.observed import Failure
 from virt_controller.vm.strategy import START, STOP, strategy
@@ -50,6 +50,7 @@ from virt_kube.expectations import Expectations
 from virt_kube.informer import Informer, Key, Object, key_of
 from virt_kube.patch import diff_status, guard, set_finalizers
 from virt_kube.resources import (
+    CONTROLLER_REVISIONS,
     DATA_VOLUMES,
     PERSISTENT_VOLUME_CLAIMS,
     VIRTUAL_MACHINE_INSTANCES,
@@ -72,6 +73,7 @@ DELETED = "Deleted VM {vm} with uid {uid} from pool"
 DELETE_FAILED = "Error deleting VM {vm} with uid {uid}: {error}"
 RECREATED = "VM {vm} is made anew: {why}"
 UPDATED = "Updated VM {vm}"
+REVISION_TAKEN = "Error storing the revision {name}: somebody else has a ControllerRevision of this name"
 UPDATE_FAILED = "Error updating VM {vm}: {error}"
 RESTARTED = "Successfully updated resource {vm}"
 MEMORY_LOST = "The disks of VM {vm} are kept; its memory is not, statePreservation Online keeps disks only"
@@ -116,8 +118,7 @@ class Actions:
             case RemoveFinalizer():
                 await self._patch_pool(pool, set_finalizers(pool.metadata, _without(pool.metadata.finalizers)))
             case StoreRevision(name):
-                body = revision(pool, name, {"spec": to_builtins(pool.spec)}, pool.metadata.generation)
-                await store(self._client, self._caches.revisions, body)
+                await self._store(pool, name)
             case PruneRevisions(keep):
                 await self._prune(pool, keep)
             case Disown(uid):
@@ -267,6 +268,21 @@ class Actions:
             return
         cache.absorb(await self._client.patch(resource, *key, disowning(disk.metadata, vm.metadata.uid)))
         log.info("disk kept namespace=%s name=%s vm=%s", *key, vm.metadata.name)
+
+    async def _store(self, pool: VirtualMachinePool, name: str) -> None:
+        body = revision(pool, name, {"spec": to_builtins(pool.spec)}, pool.metadata.generation)
+        try:
+            await store(self._client, self._caches.revisions, body)
+        except Conflict as error:
+            await self._make_room(Key(pool.metadata.namespace, name), error)
+            await store(self._client, self._caches.revisions, body)
+
+    async def _make_room(self, key: Key, error: Conflict) -> None:
+        """A pool of this name that was orphaned has left its revisions behind; nobody reads them any more."""
+        there = decode_revision(await self._client.get(CONTROLLER_REVISIONS, *key))
+        if there.metadata.controller is not None:
+            raise EffectFailed(Failure("FailedScaleOut", REVISION_TAKEN.format(name=key.name))) from error
+        await self._client.delete(CONTROLLER_REVISIONS, *key, uid=there.metadata.uid)
 
     async def _prune(self, pool: VirtualMachinePool, keep: frozenset[str]) -> None:
         try:

@@ -28,7 +28,7 @@ FAILING_STATUSES = frozenset(
         "ImagePullBackOff",
     }
 )
-STARTS_FAILED = "its start failed {count} times in a row"
+STARTS_FAILED = "its start failed {count}x in a row"
 FORGIVEN_SECONDS = 3600.0  # who lasted this long is not counted as one more in a row
 LONG_IN = "it has been {status} for {seconds:.0f} s"
 
