@@ -259,7 +259,7 @@ def plain(field: str, message: str) -> tuple[str, str]:
         said = re.fullmatch(pattern, message)
         if said is not None:
             return re.sub(r"\[\d+\]", "", next(filter(None, said.groups()), field)), word
-    return field, message
+    return field.removeprefix("."), message  # Kubernetes itself says .spec.replicas
 
 
 def causes(status: Any) -> set[tuple[str, str]]:

@@ -78,7 +78,6 @@ CORRECTIONS = (
         "spec.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
     ),
     Correction(r"^Status\.volumeRequests", "status.volumeRequests", "Status.volumeRequests"),
-    Correction(r"^\.spec\.", "spec.", ".spec.replicas"),
     Correction(r"spec\.migrationPriority", "spec.priority", "spec.migrationPriority"),
     # Words.
     Correction(r"\baleady\b", "already", "AddVolume request for [a] aleady exists", spoken=True),
