@@ -1,4 +1,4 @@
-"""addvolume and removevolume, decided without I/O: the JSON patch of a VMI's spec or a VM's template, or why not.
+"""addvolume and removevolume, decided without I/O: the merge patch of a VMI's spec or a VM's template, or why not.
 
 Declarative hot-plug (spec/control-plane 2.9): the spec itself is what changes; the VM controller carries a template's
 volumes to the running VMI, and the node agent plugs whatever its VMI has and the guest has not. Called by
@@ -7,13 +7,10 @@ volumes to the running VMI, and the node agent plugs whatever its VMI has and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from msgspec import UNSET, UnsetType, structs
 
 from virt_api.lifecycle import Options, Refusal
-from virt_kube.api import Json, JsonPatch
-from virt_kube.patch import pointer
+from virt_kube.api import Json
 from virt_types.codec import to_builtins
 from virt_types.v1 import Disk, HotplugVolumeSource, VirtualMachineInstanceSpec, Volume
 from virt_types.validation.update import pluggable
@@ -64,34 +61,31 @@ def read_addition(options: AddOptions) -> tuple[Volume, Disk] | Refusal:
     return volume, structs.replace(options.disk, name=options.name)
 
 
-def add(spec: VirtualMachineInstanceSpec, volume: Volume, disk: Disk, *path: str) -> JsonPatch | Refusal:
-    """The patch of the spec at `path`. A volume named like an empty CD-ROM drive goes into that drive."""
+def add(spec: VirtualMachineInstanceSpec, volume: Volume, disk: Disk) -> Json | Refusal:
+    """The merge patch of the spec. A volume named like an empty CD-ROM drive goes into that drive."""
     if any(each.name == volume.name for each in spec.volumes):
         return Refusal(NAME_EXISTS.format(name=volume.name))
     source = source_name(volume)
     if any(source_name(each) == source for each in spec.volumes):
         return Refusal(SOURCE_EXISTS.format(name=source[1]))
     drive = next((each for each in spec.domain.devices.disks if each.name == volume.name), None)
-    patch = list(_append(len(spec.volumes), to_builtins(volume), *path, "volumes"))
     if drive is not None and drive.cdrom is not None:
-        return patch
+        return _patch([*spec.volumes, volume])
     if fault := bus_fault(disk):
         return Refusal(fault, 400)
-    return [*patch, *_append(len(spec.domain.devices.disks), to_builtins(disk), *path, "domain", "devices", "disks")]
+    return _patch([*spec.volumes, volume], [*spec.domain.devices.disks, disk])
 
 
-def remove(spec: VirtualMachineInstanceSpec, name: str, *path: str) -> JsonPatch | Refusal:
-    """The patch of the spec at `path`. A CD-ROM drive stays, empty."""
-    found = next((number for number, each in enumerate(spec.volumes) if each.name == name), None)
+def remove(spec: VirtualMachineInstanceSpec, name: str) -> Json | Refusal:
+    """The merge patch of the spec. A CD-ROM drive stays, empty."""
+    found = next((each for each in spec.volumes if each.name == name), None)
     if found is None:
         return Refusal(UNKNOWN.format(name=name))
-    if not pluggable(spec.volumes[found]):
+    if not pluggable(found):
         return Refusal(PERMANENT.format(name=name))
-    patch: JsonPatch = [{"op": "remove", "path": pointer(*path, "volumes", found)}]
-    for number, disk in enumerate(spec.domain.devices.disks):
-        if disk.name == name and disk.cdrom is None:
-            patch.append({"op": "remove", "path": pointer(*path, "domain", "devices", "disks", number)})
-    return patch
+    disks = spec.domain.devices.disks
+    left = [disk for disk in disks if disk.name != name or disk.cdrom is not None]
+    return _patch([each for each in spec.volumes if each.name != name], left if left != disks else None)
 
 
 def source_name(volume: Volume) -> tuple[str, str]:
@@ -112,9 +106,9 @@ def bus_fault(disk: Disk) -> str:
     return NO_DEVICE.format(name=disk.name)
 
 
-def _append(length: int, value: Json, *path: str) -> Iterator[Json]:
-    """An element at the end of a list that may not exist yet."""
-    if length:
-        yield {"op": "add", "path": pointer(*path, "-"), "value": value}
-    else:
-        yield {"op": "add", "path": pointer(*path), "value": [value]}
+def _patch(volumes: list[Volume], disks: list[Disk] | None = None) -> Json:
+    """Lists are replaced whole by a merge patch, and maps that are not there yet are made."""
+    patch: Json = {"volumes": [to_builtins(volume) for volume in volumes]}
+    if disks is not None:
+        patch["domain"] = {"devices": {"disks": [to_builtins(disk) for disk in disks]}}
+    return patch

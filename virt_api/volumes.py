@@ -14,8 +14,7 @@ from aiohttp import web
 from virt_api import hotplug, refusals
 from virt_api.lifecycle import Refusal
 from virt_api.objects import KUBE, Target, read_options, read_vm, read_vmi
-from virt_kube.api import Conflict, Invalid, JsonPatch, KubeClient, Resource
-from virt_kube.patch import guard
+from virt_kube.api import Conflict, Json, KubeClient, Resource
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceSpec
 
@@ -26,17 +25,17 @@ OWNED = "VMI {namespace}/{name} is owned by a VM"
 NOT_RUNNING = "VMI is not running"
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
-Answer = JsonPatch | Refusal
+Answer = Json | Refusal
 
 
 class Subject(NamedTuple):
-    """An object that volumes are added to: how it is read, and where its VMI's spec lies."""
+    """An object that volumes are added to: how it is read, and where the spec of its VMI lies."""
 
     kind: str
     resource: Resource
     read: Callable[[KubeClient, Target], Awaitable[Any]]
     spec: Callable[[Any], VirtualMachineInstanceSpec]
-    path: tuple[str, ...]
+    whole: Callable[[Json], Json]  # the object's patch, from that of the spec
 
 
 async def _alone(kube: KubeClient, target: Target) -> VirtualMachineInstance:
@@ -58,8 +57,16 @@ def _spec(vmi: VirtualMachineInstance) -> VirtualMachineInstanceSpec:
     return vmi.spec
 
 
-MACHINE = Subject(refusals.VM, VIRTUAL_MACHINES, read_vm, _template, ("spec", "template", "spec"))
-INSTANCE = Subject(refusals.VMI, VIRTUAL_MACHINE_INSTANCES, _alone, _spec, ("spec",))
+def _of_template(spec: Json) -> Json:
+    return {"spec": {"template": {"spec": spec}}}
+
+
+def _of_spec(spec: Json) -> Json:
+    return {"spec": spec}
+
+
+MACHINE = Subject(refusals.VM, VIRTUAL_MACHINES, read_vm, _template, _of_template)
+INSTANCE = Subject(refusals.VMI, VIRTUAL_MACHINE_INSTANCES, _alone, _spec, _of_spec)
 
 
 def add_to(subject: Subject) -> Handler:
@@ -71,7 +78,7 @@ def add_to(subject: Subject) -> Handler:
         if isinstance(wanted, Refusal):
             raise refusals.refused(subject.kind, Target.of(request).name, wanted)
         volume, disk = wanted
-        return await _respond(request, subject, lambda spec: hotplug.add(spec, volume, disk, *subject.path), options)
+        return await _respond(request, subject, lambda spec: hotplug.add(spec, volume, disk), options)
 
     return handle
 
@@ -83,7 +90,7 @@ def remove_from(subject: Subject) -> Handler:
         options = await read_options(request, hotplug.RemoveOptions)
         if not options.name:
             raise refusals.bad_request(hotplug.REMOVE_NEEDS_NAME)
-        return await _respond(request, subject, lambda spec: hotplug.remove(spec, options.name, *subject.path), options)
+        return await _respond(request, subject, lambda spec: hotplug.remove(spec, options.name), options)
 
     return handle
 
@@ -116,23 +123,20 @@ async def change_volumes(
     *,
     dry_run: bool = False,
 ) -> None:
-    """Decide on fresh reads until the write meets what was read; raises the refusal, ours or admission's."""
-    read = ""
-    refused: Conflict | Invalid | None = None
+    """Decide on fresh reads until the write meets what was read; raises the refusal."""
     for _ in range(ATTEMPTS):
         obj = await subject.read(kube, target)
-        if refused is not None and read == obj.metadata.resource_version:
-            raise refused  # nobody wrote in between: it was not our guard that failed
-        read = obj.metadata.resource_version
         patch = change(subject.spec(obj))
         if isinstance(patch, Refusal):
             raise refusals.refused(subject.kind, target.name, patch)
         if dry_run:
             return
+        read = {"metadata": {"uid": obj.metadata.uid, "resourceVersion": obj.metadata.resource_version}}
         try:
-            await kube.patch(subject.resource, target.namespace, target.name, [*guard(obj.metadata), *patch])
-        except (Conflict, Invalid) as err:
-            refused = err
+            await kube.patch(
+                subject.resource, target.namespace, target.name, {**read, **subject.whole(patch)}, kind="merge"
+            )
+        except Conflict:
             continue
         return
     raise refusals.conflict(subject.kind, target.name, refusals.CROWDED)

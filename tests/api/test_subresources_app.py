@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.fake_kube import FakeKube
 
 from virt_api.app import build
-from virt_kube.api import Json, ServerFault
+from virt_kube.api import Invalid, Json, ServerFault
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 
 BASE = "/apis/subresources.kubevirt.io/v1/namespaces/default"
@@ -366,3 +366,72 @@ async def test_webhooks_default_and_refuse(world: World) -> None:
     assert response["status"]["details"]["causes"][0]["field"] == "spec.runStrategy"
     async with world.http.post("/validate", data=b"no review") as reply:
         assert reply.status == 400
+
+
+async def test_freeze_tells_the_agent_seconds(world: World) -> None:
+    await world.vmi()
+    assert await world.put(VMI + "/freeze", {"unfreezeTimeout": "5m0s"}) == (200, "")
+    assert await world.put(VMI + "/freeze") == (200, "")
+    assert await world.put(VMI + "/freeze", {"unfreezeTimeout": "5m0s", "dryRun": ["All"]}) == (200, "")
+    code, message = await world.put(VMI + "/freeze", {"unfreezeTimeout": "soon"})
+    assert (code, '"soon" is not a duration' in message) == (400, True)
+    sent = [json.loads(body) for _, _, body in world.agent.calls]
+    assert sent == [{"unfreezeTimeoutSeconds": 300.0}, {"unfreezeTimeoutSeconds": 0.0}]
+
+
+PLUG = {"name": "hp", "disk": {"disk": {"bus": "scsi"}}, "volumeSource": {"persistentVolumeClaim": {"claimName": "c"}}}
+
+
+async def test_a_volume_is_added_by_one_guarded_write_and_not_by_a_dry_run(world: World) -> None:
+    await world.vm()
+    assert await world.put(VM + "/addvolume?dryRun=All", PLUG) == (202, "")
+    assert await world.put(VM + "/addvolume", PLUG | {"dryRun": ["All"]}) == (202, "")
+    assert writes(world.kube) == []
+    assert await world.put(VM + "/addvolume", PLUG) == (202, "")
+    assert writes(world.kube) == [("patch", "virtualmachines", "")]
+    spec = world.kube.objects("virtualmachines")[0]["spec"]["template"]["spec"]
+    assert spec["volumes"] == [{"name": "hp", "persistentVolumeClaim": {"claimName": "c", "hotpluggable": True}}]
+    assert spec["domain"]["devices"]["disks"] == [{"name": "hp", "disk": {"bus": "scsi"}}]
+    assert await world.put(VM + "/removevolume", {"name": "hp"}) == (202, "")
+    spec = world.kube.objects("virtualmachines")[0]["spec"]["template"]["spec"]
+    assert (spec["volumes"], spec["domain"]["devices"]["disks"]) == ([], [])
+
+
+async def test_two_who_add_volumes_at_once_both_get_theirs(world: World) -> None:
+    await world.vm()
+    other = {**PLUG, "name": "other", "volumeSource": {"dataVolume": {"name": "d"}}}
+    results = await asyncio.gather(*(world.put(VM + "/addvolume", body) for body in (PLUG, other)))
+    assert results == [(202, ""), (202, "")]
+    spec = world.kube.objects("virtualmachines")[0]["spec"]["template"]["spec"]
+    assert {volume["name"] for volume in spec["volumes"]} == {"hp", "other"}
+
+
+async def test_what_admission_refuses_is_its_own_words_and_not_tried_again(world: World) -> None:
+    await world.vm()
+    refusals = 0
+
+    def refuse(request: Any, moment: str) -> bool:
+        nonlocal refusals
+        if request.verb == "patch" and moment == "before":
+            refusals += 1
+            raise Invalid("spec.template.spec.volumes: too many")
+        return False
+
+    world.kube.freeze = refuse
+    code, message = await world.put(VM + "/addvolume", PLUG)
+    assert (code, "too many" in message) == (422, True)
+    assert refusals <= 2
+
+
+async def test_a_lone_running_instance_gets_its_volume_itself(world: World) -> None:
+    await world.vmi()
+    assert await world.put(VMI + "/addvolume", PLUG) == (202, "")
+    assert world.kube.objects("virtualmachineinstances")[0]["spec"]["volumes"][0]["name"] == "hp"
+
+
+async def test_an_evacuation_is_taken_back(world: World) -> None:
+    await world.vmi(nodeName="n1", evacuationNodeName="n1")
+    assert await world.put(VMI + "/evacuate/cancel?dryRun=All") == (200, "")
+    assert world.kube.objects("virtualmachineinstances")[0]["status"]["evacuationNodeName"] == "n1"
+    assert await world.put(VMI + "/evacuate/cancel") == (200, "")
+    assert "evacuationNodeName" not in world.kube.objects("virtualmachineinstances")[0]["status"]

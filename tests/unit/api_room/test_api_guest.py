@@ -72,7 +72,7 @@ def spec(volumes: list[Any], disks: list[Any]) -> VirtualMachineInstanceSpec:
 
 def add(into: VirtualMachineInstanceSpec, **body: Any) -> Any:
     asked = hotplug.read_addition(codec.from_builtins(body, hotplug.AddOptions))
-    return asked if isinstance(asked, Refusal) else hotplug.add(into, *asked, "spec")
+    return asked if isinstance(asked, Refusal) else hotplug.add(into, *asked)
 
 
 CLAIM = {"persistentVolumeClaim": {"claimName": "c"}}
@@ -108,18 +108,18 @@ def test_a_volume_that_can_not_be_added(body: dict[str, Any], refusal: tuple[int
 
 
 def test_a_volume_is_injected_into_the_empty_drive_of_its_name_and_leaves_it_there() -> None:
-    patch = add(spec([], [DRIVE]), name="cd", disk={"cdrom": {}}, volumeSource=CLAIM)
     volume = {"name": "cd", "persistentVolumeClaim": {"claimName": "c", "hotpluggable": True}}
-    assert patch == [{"op": "add", "path": "/spec/volumes", "value": [volume]}]
-    assert hotplug.remove(spec([volume], [DRIVE]), "cd", "spec") == [{"op": "remove", "path": "/spec/volumes/0"}]
+    assert add(spec([], [DRIVE]), name="cd", disk={"cdrom": {}}, volumeSource=CLAIM) == {"volumes": [volume]}
+    assert hotplug.remove(spec([volume], [DRIVE]), "cd") == {"volumes": []}
 
 
 def test_a_removed_disk_goes_with_its_volume() -> None:
-    found = spec([{"name": "root", "containerDisk": {}}, PLUGGED], [{"name": "root"}, {"name": "hp", "disk": {}}])
-    assert hotplug.remove(found, "hp", "spec") == [
-        {"op": "remove", "path": "/spec/volumes/1"},
-        {"op": "remove", "path": "/spec/domain/devices/disks/1"},
-    ]
+    root = {"name": "root", "containerDisk": {"image": "x"}}
+    found = spec([root, PLUGGED], [{"name": "root", "disk": {}}, {"name": "hp", "disk": {}}])
+    assert hotplug.remove(found, "hp") == {
+        "volumes": [root],
+        "domain": {"devices": {"disks": [{"name": "root", "disk": {}}]}},
+    }
 
 
 @pytest.mark.parametrize(
