@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from virt_handler.errors import RenderError
 from virt_types import codec, crds, labels, legacy, structural
 from virt_types.defaults import default_vmi, disks_for_bare_volumes
 from virt_types.errors import Cause
-from virt_types.expansion.offline import Neighbours, filled, refers, resolved
+from virt_types.expansion.offline import Neighbours, Resolved, filled, refers, resolved
 from virt_types.expansion.preferences import add_automatic_input
 from virt_types.kinds import KINDS as ALL_KINDS
 from virt_types.presets import instance_of as instance_of_vm
@@ -35,11 +36,18 @@ SHOWN_CAUSES = 5
 MOST_REPLICAS = 10_000
 
 
+Path = tuple[str | int, ...]
+
+
 class Source(NamedTuple):
-    """A checked object that one VMI comes from; `prefix` is where the manifest holds the instance's `spec`."""
+    """A checked object that one VMI comes from; `prefix` is where the manifest holds the instance's `spec`.
+
+    `lent`: who gave a value that is not the manifest's own, by its path in `obj`.
+    """
 
     obj: Json
     prefix: str
+    lent: Mapping[Path, str] = MappingProxyType({})
 
 
 def makes_guests(obj: Json) -> bool:
@@ -106,21 +114,48 @@ def _expanded(obj: Json, kind: str) -> Iterator[Source]:
 
 def _sized(source: Source, beside: Neighbours, *, validate: bool) -> Source:
     """A machine that needs no other object any more: instancetype, preference and presets are filled in."""
-    whole: VirtualMachine | VirtualMachineInstance
     causes: list[Cause] = []
+    whole: VirtualMachine | VirtualMachineInstance
     if source.obj["kind"] == "VirtualMachine":
-        whole = machine = codec.from_builtins(source.obj, VirtualMachine)
+        machine = codec.from_builtins(source.obj, VirtualMachine)
         if refers(machine):
-            whole, causes = resolved(machine, beside, EVERYTHING_ON)
-        vmi, changed = instance_of_vm(whole), refers(machine)
+            found = resolved(machine, beside, EVERYTHING_ON)
+            causes, machine = found.causes, found.machine
+            source = source._replace(obj=codec.to_builtins(machine), lent=_lent(source.obj, found))
+        vmi, whole = instance_of_vm(machine), machine
     else:
         whole = vmi = codec.from_builtins(source.obj, VirtualMachineInstance)
-        changed = False
     presets = beside.presets(vmi, whole.metadata.namespace)
     if presets:
         causes += filled(vmi, presets)
+        names = ", ".join(f"preset {preset.metadata.name}" for preset in presets)
+        obj = codec.to_builtins(whole)
+        source = source._replace(obj=obj, lent={**source.lent, **_added(source.obj, obj, names)})
     _refuse(causes if validate else [])
-    return source._replace(obj=codec.to_builtins(whole)) if changed or presets else source
+    return source
+
+
+def _lent(obj: Json, found: Resolved) -> dict[Path, str]:
+    """Which values are not the machine's own, and whose."""
+    prepared, sized, whole = map(codec.to_builtins, (found.prepared, found.sized, found.machine))
+    spec = obj["spec"]
+    size, preference = ((spec.get(word) or {}).get("name") for word in ("instancetype", "preference"))
+    return {
+        **_added(obj, prepared, f"preference {preference}" if preference else "default"),
+        **_added(prepared, sized, f"instancetype {size}"),
+        **_added(sized, whole, f"preference {preference}"),
+    }
+
+
+def _added(before: Json, after: Json, who: str) -> dict[Path, str]:
+    return dict.fromkeys(_leaves(after) - _leaves(before), who)
+
+
+def _leaves(node: Any, path: Path = ()) -> set[Path]:
+    """Where every value is that holds no other."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    below = [_leaves(child, (*path, key)) for key, child in children]
+    return set().union(*below) if below else {path}
 
 
 def _replicas(spec: Json, name: str) -> Iterator[str]:

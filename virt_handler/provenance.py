@@ -351,12 +351,19 @@ def _tail(path: Path, inside: Path) -> Path:
 
 
 def _in_manifest(source: Source, path: Path) -> str:
-    """The field's path in the user's own object."""
+    """The field's path in the user's own object, after the name of another object that it comes from."""
     inside = _inside(source)
+    lent = {who for leaf, who in source.lent.items() if leaf[: len(path)] == path}
+    lender = f"{lent.pop()}: " if len(lent) == 1 and not _says(source, path) else ""
     if path[: len(inside)] != inside:
-        return _text(path)
+        return lender + _text(path)
     rest = path[len(inside) :]
-    return (source.prefix if inside or rest[0] == "spec" else "") + _text(rest)
+    return lender + (source.prefix if inside or rest[0] == "spec" else "") + _text(rest)
+
+
+def _says(source: Source, path: Path) -> bool:
+    """Whether the manifest itself has anything there."""
+    return any(leaf[: len(path)] == path and leaf not in source.lent for leaf, _ in _leaves(source.obj))
 
 
 def _text(path: Path) -> str:

@@ -111,16 +111,20 @@ def refers(vm: VirtualMachine) -> bool:
     return vm.spec.instancetype is not None or vm.spec.preference is not None
 
 
-def resolved(
-    vm: VirtualMachine, beside: Neighbours, settings: Settings = DEFAULT
-) -> tuple[VirtualMachine, list[Cause]]:
-    """The machine expanded as a cluster would, its default network included, or why it would be refused.
+class Resolved(NamedTuple):
+    """A machine expanded as a cluster would, and why it would be refused; besides, how it was at each step."""
 
-    Raises NotGiven.
-    """
-    sizing = beside.sizing(vm)
-    default_network(vm.spec.template.spec, prepare(vm, sizing.preference, settings))
-    return expand(vm, *sizing), refusals(vm, *sizing)
+    machine: VirtualMachine
+    causes: list[Cause]
+    prepared: VirtualMachine  # with what a new machine stores of its preference, and its default network
+    sized: VirtualMachine  # and its instancetype
+
+
+def resolved(vm: VirtualMachine, beside: Neighbours, settings: Settings = DEFAULT) -> Resolved:
+    """Fill in what the machine refers to. Raises NotGiven; changes `vm` as its creation would."""
+    size, preference = beside.sizing(vm)
+    default_network(vm.spec.template.spec, prepare(vm, preference, settings))
+    return Resolved(expand(vm, size, preference), refusals(vm, size, preference), vm, expand(vm, size, None))
 
 
 def filled(vmi: VirtualMachineInstance, presets: list[VirtualMachineInstancePreset]) -> list[Cause]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -113,10 +114,16 @@ def test_sizes_alone_are_no_machines(sizes: str) -> None:
     assert err.startswith("error: these files have sizes, preferences and presets only, and no machine")
 
 
-def test_explains_them(sizes: str) -> None:
-    code, out, _ = run("explain", "-f", "-", "-f", sizes, text=MACHINE)
+def test_explains_which_object_a_value_came_from(sizes: str) -> None:
+    text = MACHINE.replace("domain: {devices: {}}", "domain: {devices: {}, chassis: {sku: mine}}")
+    code, out, _ = run("explain", "-f", "-", "-f", sizes, text=text)
     assert code == 0
-    assert "spec.template.spec.domain.memory.guest" in out
+    origins = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in out.splitlines() if line.startswith("  <"))
+    spec = "spec.template.spec"
+    assert origins[f"<memory> {128 << 20}"] == f"instancetype small: {spec}.domain.memory.guest"
+    assert origins['<topology> cores="2"'] == f"instancetype small: {spec}.domain.cpu.cores"
+    assert origins['<model> type="e1000"'] == f"preference old: {spec}.domain.devices.interfaces[0].model"
+    assert f"{spec}.domain.chassis.sku" in origins.values()
 
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded domains are not beside this checkout")
