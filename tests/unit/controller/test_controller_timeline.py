@@ -231,19 +231,15 @@ class Replay:
 
     async def plug(self, verb: str, body: Json) -> None:
         """What virt_api makes of a volume's coming or going."""
-        vm, path = (
-            decode(await self.kube.get(VIRTUAL_MACHINES, NS, "vm1"), VirtualMachine),
-            ("spec", "template", "spec"),
-        )
-        spec = vm.spec.template.spec
+        spec = decode(await self.kube.get(VIRTUAL_MACHINES, NS, "vm1"), VirtualMachine).spec.template.spec
         if verb == "removevolume":
-            patch = hotplug.remove(spec, body["name"], *path)
+            patch = hotplug.remove(spec, body["name"])
         else:
             asked = hotplug.read_addition(msgspec.convert(body, hotplug.AddOptions))
             assert not isinstance(asked, lifecycle.Refusal), asked
-            patch = hotplug.add(spec, *asked, *path)
+            patch = hotplug.add(spec, *asked)
         assert not isinstance(patch, lifecycle.Refusal), patch
-        await self.kube.patch(VIRTUAL_MACHINES, NS, "vm1", patch)
+        await self.kube.patch(VIRTUAL_MACHINES, NS, "vm1", {"spec": {"template": {"spec": patch}}}, kind="merge")
 
     async def verb(self, verb: str, body: Json) -> None:
         """What virt_api makes of a verb."""
