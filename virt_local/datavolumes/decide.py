@@ -189,6 +189,8 @@ def _news(observed: Observed, status: DataVolumeStatus, problem: Problem | None)
     if work is not None and work.message and (status.restart_count or 0) > (before.restart_count or 0):
         text = words.text("failed", observed.dv, observed.origin)
         found.append(Tell("Warning", words.reason("failed"), f"{text}: {work.message}"))
+    if work is not None and work.patient and not _is_told(before, Problem("Pending", work.message)):
+        found.append(Tell("Normal", work.reason, work.message))
     step = words.step_of(status.phase or "")
     if status.phase != before.phase and step not in {"", "failed"}:
         found.append(Tell("Normal", words.reason(step), words.text(step, observed.dv, observed.origin)))

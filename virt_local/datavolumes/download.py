@@ -243,11 +243,7 @@ async def _answer(request: Request, have: int, validator: str) -> AsyncIterator[
                     timeout=TIMEOUT,
                 )
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                text = str(error) or type(error).__name__
-                raise SourceFailed(
-                    f"{url.host} can't be reached: {text}",
-                    hint="check the URL and the network, and certConfigMap if the certificate is not trusted",
-                ) from None
+                raise _unreachable(url, error) from None
             async with answer:
                 if answer.status not in REDIRECTS:
                     if answer.status not in {200, 206} or (answer.status == 206 and not have):
@@ -257,6 +253,17 @@ async def _answer(request: Request, have: int, validator: str) -> AsyncIterator[
                     return
                 url = _redirected(url, answer.headers.get("Location", ""))
     raise SourceFailed(f"{origin.host} redirects more than {MAX_REDIRECTS} times")
+
+
+def _unreachable(url: URL, error: Exception) -> SourceFailed:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = f"{url.host} can't be trusted: {error.certificate_error}"
+        return SourceFailed(why, hint="name its authority with certConfigMap")
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        text = error.os_error.strerror
+    else:
+        text = str(error) or type(error).__name__
+    return SourceFailed(f"{url.host} can't be reached: {text}", hint="check the URL and the network")
 
 
 def _parsed(text: str) -> URL:

@@ -159,7 +159,8 @@ class Filler:
     def _require_unused(self, origin: Key) -> None:
         user = self._used_by(origin)
         if user:
-            raise SourceNotReady(f"the source {origin} is in use by machine {user}: stop it and the copy begins")
+            text = f"the source {origin} is in use by machine {user}: stop it and the copy begins"
+            raise SourceNotReady(text, reason="CloneSourceInUse")
 
     async def _login(self, namespace: str, name: str | None, field: str) -> Credentials | None:
         if not name:

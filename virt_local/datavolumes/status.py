@@ -114,6 +114,8 @@ def _running(observed: Observed, phase: str, problem: Problem | None) -> Told:
         return Told("Running", "False", problem.reason if problem.fatal else "Pending", problem.message)
     if work is None or work.stage == "queued":
         return Told("Running", "False", "Pending")
+    if work.patient:
+        return Told("Running", "False", "Pending", work.message)
     if work.stage in {"waiting", "failed"}:
         again = f". Tried again at {rfc3339(work.again_at)}" if work.stage == "waiting" and work.again_at else ""
         return Told("Running", "False", "Error", f"Unable to process data: {work.message}{again}")

@@ -42,6 +42,7 @@ class Work(NamedTuple):
     reason: str = ""
     message: str = ""
     again_at: float = 0.0
+    patient: bool = False  # nothing is wrong: it waits for somebody else
 
 
 class _Entry:
@@ -86,7 +87,7 @@ class Workers:
         entry = self._entries.get(key)
         if entry is None or entry.plan.uid != uid or entry.work.stage not in {"queued", "waiting"}:
             raise NotExpected(f"nothing is expected for the claim {key} now")
-        self._set(entry, entry.work._replace(stage="running", reason="", message=""))
+        self._set(entry, entry.work._replace(stage="running", reason="", message="", patient=False))
         slot = await self._slots.get()
         try:
             await fill(entry.plan, slot, lambda percent: self._progress(entry, percent))
@@ -120,7 +121,7 @@ class Workers:
         while True:
             slot = await self._slots.get()
             try:
-                self._set(entry, entry.work._replace(stage="running", reason="", message=""))
+                self._set(entry, entry.work._replace(stage="running", reason="", message="", patient=False))
                 await self._fill(entry.plan, slot, lambda percent: self._progress(entry, percent))
             except FillError as error:
                 failure: VirtError = error
@@ -143,10 +144,12 @@ class Workers:
     def _settle(self, entry: _Entry, failure: VirtError, delay: float) -> bool:
         """Note a failed attempt; whether it was the last."""
         fatal = isinstance(failure, FillError) and failure.fatal
+        patient = isinstance(failure, SourceNotReady)
         message = f"{failure.message} ({failure.hint})" if failure.hint else failure.message
         work = entry.work._replace(
             stage="failed" if fatal else "waiting",
-            restarts=entry.work.restarts + 1,
+            restarts=entry.work.restarts + (0 if patient else 1),
+            patient=patient,
             progress=None,
             reason=failure.reason,
             message=message,

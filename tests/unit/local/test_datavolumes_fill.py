@@ -499,7 +499,7 @@ async def test_certificates(bench: Bench, tmp_path: Path) -> None:
     secure = Web()
     secure.gives(RAW)
     async with running(secure, context):
-        with pytest.raises(SourceFailed, match=r"can't be reached: .*certificate"):
+        with pytest.raises(SourceFailed, match=r"can't be trusted: .*certificate"):
             await bench.fill(ImportSourceHTTP(url=secure.base))
         texts = {"metadata": {"name": "ca", "namespace": "default"}, "data": {"ca.crt": authority.ca.read_text()}}
         await bench.kube.create(CONFIG_MAPS, "default", texts)
