@@ -64,6 +64,14 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def powercut(session: nox.Session) -> None:
+    """Kill the API server under load and look for what it acknowledged, 200 times (-- ROUNDS: as many)."""
+    rounds = session.posargs[0] if session.posargs else "200"
+    environment = {**ENVIRONMENT, "POWERCUT_ROUNDS": rounds}
+    session.run("python", "-m", "pytest", "tests/api/test_apiserver_durability.py", "--timeout=0", "-q", env=environment)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, formatting, and the import contracts between the rooms."""
     session.run("ruff", "check", ".")

@@ -1,4 +1,4 @@
-"""The SQLite file under the store: one writer thread with group commit, short-lived readers, compaction.
+"""The SQLite file under the store: one writer thread with group commit, short-lived readers.
 
 Only `Store` uses it. A write is acknowledged after the COMMIT that holds it has reached the disk
 (WAL, synchronous=FULL). The writer sleeps on its queue: an idle store costs no CPU.
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from virt_local.errors import StoreDamaged, StoreError, StoreLocked, WriteFailed
+from virt_local.store.compaction import Compaction
+from virt_local.store.transactions import transaction
 from virt_local.store.watch import Change, Key, Record
 
 log = logging.getLogger("virt_local.store")
 
 FORMAT = 1
 FIRST_REVISION = 2  # what an empty store is at; 1, which people write by hand, is always history nobody kept
-COMPACT_EVERY = 1_000  # revisions between two compactions
-COMPACT_SLICE = 500  # rows deleted in one transaction, so that writers never wait long
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
@@ -50,14 +50,6 @@ SELECT l.rev, l.namespace, l.name, l.value, l.deleted, p.value
 FROM log l LEFT JOIN log p ON p.rev = l.prev
 WHERE l.rev > ? AND l.rev <= ? AND +l.resource = ? ORDER BY l.rev
 """
-# A row is history when a later row of the same object exists at or below the horizon, or when it is a deletion itself.
-_COMPACT = """
-DELETE FROM log WHERE rev IN (
-    SELECT old.rev FROM log old WHERE old.rev <= ?1 AND (old.deleted = 1 OR EXISTS (
-        SELECT 1 FROM log new WHERE new.resource = old.resource AND new.namespace = old.namespace
-        AND new.name = old.name AND new.rev > old.rev AND new.rev <= ?1))
-    LIMIT ?2)
-"""
 
 
 class Write(NamedTuple):
@@ -79,20 +71,24 @@ class RevisionLog:
     def __init__(self, path: Path, settle: Settle, *, window: int) -> None:
         self.path = path
         self._settle = settle
-        self._window = window
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._lock_file = lock_file(path)
         try:
             self._db = _connect(path)
-            self.compacted = self._prepare()
+            self._prepare()
+            self._compaction = Compaction(self._db, window=window)
             self.revision = max(self.compacted, self._scalar("SELECT max(rev) FROM log"))
         except (sqlite3.Error, StoreError) as error:
             os.close(self._lock_file)
             if isinstance(error, StoreError):
                 raise
             raise _damaged(path, error) from error
-        self._compacted_at = self.revision
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+
+    @property
+    def compacted(self) -> int:
+        """The revision the kept history begins after."""
+        return self._compaction.horizon
 
     def start(self) -> None:
         self._thread.start()
@@ -148,58 +144,45 @@ class RevisionLog:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            first = self._queue.get()
-            group: list[Write] = []
-            item = first
-            while True:
-                if item is None:
-                    stopping = True
-                else:
-                    group.append(item)
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
+            group, stopping = self._next_group(wait=not self._compaction.pending)
             if group:
                 self._settle(group, self._commit(group))
-                self._maybe_compact(group[-1].rev)
+                self._compaction.plan(group[-1].rev)
+            if self._compaction.pending and not stopping:
+                self._compaction.step()
+
+    def _next_group(self, *, wait: bool) -> tuple[list[Write], bool]:
+        """All that is queued, and whether that is the end."""
+        group: list[Write] = []
+        with contextlib.suppress(queue.Empty):
+            item = self._queue.get(block=wait)
+            while item is not None:
+                group.append(item)
+                item = self._queue.get_nowait()
+            return group, True
+        return group, False
 
     def _commit(self, group: list[Write]) -> WriteFailed | None:
         rows = [(w.rev, *w.key, w.prev, w.deleted, w.value) for w in group]
         try:
-            with _transaction(self._db):
+            with transaction(self._db):
                 self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.Error as error:
             log.exception("store commit failed path=%s writes=%d", self.path, len(group))
             return WriteFailed(f"the store {self.path} could not write: {error}", hint="Is the disk full or read-only?")
         return None
 
-    def _maybe_compact(self, head: int) -> None:
-        if head - self._compacted_at < COMPACT_EVERY or head - self._window <= self.compacted:
-            return
-        self._compacted_at = head
-        try:
-            self.compact(head - self._window)
-        except sqlite3.Error as error:
-            log.warning("store compaction failed path=%s error=%s", self.path, error)
-
-    def compact(self, horizon: int) -> None:
-        """Forget revisions at or below `horizon` that are no longer anyone's current state. On the writer thread."""
-        with _transaction(self._db):
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('compacted', ?)", (horizon,))
-        self.compacted = horizon  # first: nobody may ask for what is being removed
-        while True:
-            with _transaction(self._db):
-                if self._db.execute(_COMPACT, (horizon, COMPACT_SLICE)).rowcount < COMPACT_SLICE:
-                    break
-        log.info("store compacted horizon=%d", horizon)
-
-    def _prepare(self) -> int:
-        with _transaction(self._db):
+    def _prepare(self) -> None:
+        with transaction(self._db):
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
             self._db.execute(
                 "INSERT OR IGNORE INTO meta VALUES ('format', ?), ('compacted', ?)", (FORMAT, FIRST_REVISION)
+            )
+            # A store of before has rows nobody swept.
+            self._db.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('swept', CASE WHEN EXISTS (SELECT 1 FROM log) THEN 0 ELSE ? END)",
+                (FIRST_REVISION,),
             )
         found = self._scalar("SELECT value FROM meta WHERE name = 'format'")
         if found != FORMAT:
@@ -207,23 +190,10 @@ class RevisionLog:
                 f"the store {self.path} has format {found}, this program reads format {FORMAT}",
                 hint="Use the version of virtctl that wrote it, or move the file away to start anew.",
             )
-        return self._scalar("SELECT value FROM meta WHERE name = 'compacted'")
 
     def _scalar(self, sql: str) -> int:
         (value,) = self._db.execute(sql).fetchone()
         return int(value or 0)
-
-
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        raise
 
 
 def _connect(path: Path) -> sqlite3.Connection:

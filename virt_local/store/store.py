@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from virt_local.errors import Compacted, StoreError, WriteFailed, WrongRevision
 from virt_local.store.log import RevisionLog, Write
 from virt_local.store.watch import QUEUE_LIMIT, Change, Key, Record, Watch
 
+WOKEN_AT_ONCE = 32  # watchers in one turn of the loop
 HISTORY = 10_000  # revisions kept for watches that resume and for lists at an exact version
 
 
@@ -46,6 +48,7 @@ class Store:
         self._watches: dict[str, set[Watch]] = {}
         self._pending: dict[Key, asyncio.Future[Record]] = {}
         self._next = self._log.revision + 1
+        self._sleepers: deque[Watch] = deque()
         self._listeners: dict[str, list[Callable[[Change], None]]] = {}
         self.closed = False
         self.revision = self._log.revision
@@ -194,5 +197,14 @@ class Store:
         change = Change(write.rev, write.key, write.value, old.value if old else None, deleted=write.deleted)
         for listener in (*self._listeners.get(write.key.resource, ()), *self._listeners.get("", ())):
             listener(change)
-        for watch in self._watches.get(write.key.resource, ()):
-            watch.offer(change)
+        idle = not self._sleepers
+        self._sleepers.extend(watch for watch in self._watches.get(write.key.resource, ()) if watch.offer(change))
+        if idle and self._sleepers:
+            self._loop.call_soon(self._wake_some)
+
+    def _wake_some(self) -> None:
+        """Some watchers at a time: in between, writers get their answers and everybody else their turn."""
+        for _ in range(min(WOKEN_AT_ONCE, len(self._sleepers))):
+            self._sleepers.popleft().wake()
+        if self._sleepers:
+            self._loop.call_soon(self._wake_some)

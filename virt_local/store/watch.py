@@ -58,16 +58,16 @@ class Watch:
         """True when cut off (too slow, or the store is closing) and everything handed out is all there will be."""
         return self._closed
 
-    def offer(self, change: Change) -> None:
-        """Queue a change, or cut the watcher off when it is too far behind. Never blocks."""
+    def offer(self, change: Change) -> bool:
+        """Queue a change, or cut the watcher off when it is too far behind. Whether somebody waits to be woken."""
         if self._closed or (self.namespace and change.key.namespace != self.namespace):
-            return
+            return False
         if len(self._queue) >= self._limit:
             self._queue.clear()
             self.close()
-            return
+            return False
         self._queue.append(change)
-        self._wake()
+        return self._waiter is not None
 
     def prepend(self, backlog: Iterable[Change]) -> None:
         """What happened before the watch was opened; the bound is for what comes after."""
@@ -75,7 +75,7 @@ class Watch:
 
     def close(self) -> None:
         self._closed = True
-        self._wake()
+        self.wake()
 
     async def batch(self) -> list[Change]:
         """Everything queued, waiting for the first; empty only when the watch has been closed."""
@@ -89,6 +89,6 @@ class Watch:
         self._queue.clear()
         return changes
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -9,13 +9,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from virt_local.errors import Compacted, StoreDamaged, StoreLocked, WriteFailed, WrongRevision
-from virt_local.store import Key, Store
+from virt_local.store import Key, Store, compaction
 from virt_local.store.log import RevisionLog
 
 THINGS = "e.com/things"
@@ -153,6 +154,70 @@ async def test_compaction_forgets_history_and_keeps_the_present(tmp_path: Path) 
         assert [(k.name, record.rev) for k, record in store.objects(THINGS)] == expected
 
 
+@pytest.fixture
+def slow_slices(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Compaction in small slices that take their time; the moments they began."""
+    began: list[float] = []
+    step = compaction.Compaction.step
+
+    def slow(self: compaction.Compaction) -> None:
+        began.append(time.monotonic())
+        time.sleep(0.02)
+        step(self)
+
+    monkeypatch.setattr(compaction, "SLICE", 4)
+    monkeypatch.setattr(compaction, "EVERY", 200)
+    monkeypatch.setattr(compaction.Compaction, "step", slow)
+    return began
+
+
+async def test_writers_go_between_the_slices_of_a_compaction(tmp_path: Path, slow_slices: list[float]) -> None:
+    async with opened(tmp_path / "s.db", window=10) as store:
+        while not slow_slices:
+            await write(store, "busy")
+        waited = []
+        for _ in range(10):
+            begin = time.monotonic()
+            await write(store, "busy")
+            waited.append(time.monotonic() - begin)
+        assert store._log._compaction.pending, "it goes on"
+        assert min(waited) < 0.2, "fifty slices of 20 ms were left"
+
+
+async def test_a_compaction_cut_off_goes_on_at_the_next_start(tmp_path: Path, slow_slices: list[float]) -> None:
+    async with opened(tmp_path / "s.db", window=10) as store:
+        while not slow_slices:
+            await write(store, "busy")
+        horizon = store.compacted
+    async with opened(tmp_path / "s.db", window=10) as store:
+        assert store._log._compaction.pending
+        assert store.compacted == horizon, "what is half gone is gone"
+        await write(store, "wakes the writer")
+        async with asyncio.timeout(20):
+            while store._log._compaction.pending:  # noqa: ASYNC110  a thread's progress
+                await asyncio.sleep(0.05)
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as db:
+        (rows,) = db.execute("SELECT count(*) FROM log WHERE rev <= ?", (horizon,)).fetchone()
+    assert rows == 1
+
+
+async def test_a_writer_has_its_answer_before_the_last_of_many_watchers(store: Store) -> None:
+    seen = 0
+
+    async def look() -> None:
+        nonlocal seen
+        await (await store.watch(THINGS, "", store.revision)).batch()
+        seen += 1
+
+    tasks = [asyncio.create_task(look()) for _ in range(2_000)]
+    await asyncio.sleep(0.1)
+    await write(store, "a")
+    assert seen < 1_000
+    async with asyncio.timeout(20):
+        await asyncio.gather(*tasks)
+    assert seen == 2_000
+
+
 async def test_a_second_process_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreLocked, match=f"in use by process {os.getpid()}"):
         await Store.open(tmp_path / "store.db")
@@ -202,7 +267,7 @@ async def test_an_abandoned_write_still_lands(store: Store) -> None:
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
-from virt_local.store import Key, Store
+from virt_local.store import Key, Store, compaction
 
 async def client(store, name):
     rev = 0
