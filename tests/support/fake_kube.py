@@ -252,6 +252,9 @@ class FakeKube:
         request = Request("patch", resource.plural, subresource, namespace, name, copy.deepcopy(patch))
         await self._begin(request)
         old = self._must_find(resource, namespace, name)
+        read = None if isinstance(patch, list) else (patch.get("metadata") or {}).get("resourceVersion")
+        if read not in (None, "", old["metadata"]["resourceVersion"]):
+            raise Conflict(f"the object has been modified; {read} was read")
         new = apply_json_patch(old, patch) if isinstance(patch, list) else _merge(old, patch)
         return await self._answer(request, self._change(resource, old, new, subresource))
 
