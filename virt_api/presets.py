@@ -6,7 +6,7 @@ Called by `virt_api.admission` before an instance gets its defaults. Later chang
 from __future__ import annotations
 
 from virt_api import refusals
-from virt_kube.api import KubeClient
+from virt_kube.api import KubeClient, NotFound
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCE_PRESETS
 from virt_types import codec, presets
 from virt_types.errors import Cause
@@ -40,5 +40,8 @@ async def _matching(
 ) -> list[VirtualMachineInstancePreset]:
     if kube is None:
         return []
-    page = await kube.list(VIRTUAL_MACHINE_INSTANCE_PRESETS, namespace)
+    try:
+        page = await kube.list(VIRTUAL_MACHINE_INSTANCE_PRESETS, namespace)
+    except NotFound:  # a cluster that doesn't serve the kind
+        return []
     return presets.matching([codec.decode(item, VirtualMachineInstancePreset) for item in page.items], vmi)
