@@ -208,7 +208,7 @@ def apiserver(  # noqa: PLR0917  options: Typer calls it by name
         Path | None, typer.Option(help="Write who did what to this file, a line of JSON for each request.")
     ] = None,
     no_admission: Annotated[
-        bool, typer.Option("--no-admission", help="Do not default or validate KubeVirt's objects.")
+        bool, typer.Option("--no-admission", help="A bare Kubernetes API: KubeVirt's kinds and rules left out.")
     ] = False,
     no_crds: Annotated[bool, typer.Option("--no-crds", help="Install no CustomResourceDefinitions.")] = False,
 ) -> None:
@@ -222,7 +222,7 @@ def apiserver(  # noqa: PLR0917  options: Typer calls it by name
         "--audit-log": audit_log,
     }
     given = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
-    flags = {"--no-admission": no_admission, "--no-crds": no_crds}
+    flags = {"--no-admission": no_admission, "--no-crds": no_crds or no_admission}
     raise typer.Exit(main([*given, *(name for name, wanted in flags.items() if wanted)]))
 
 

@@ -1,7 +1,7 @@
 """What a real cluster's garbage collector, namespace controller and CRD finalizer do, for the embedded API.
 
 - Objects whose owners are all gone are deleted; foreground and orphan deletions are carried out.
-- A namespace being deleted loses its contents, then its finalizer.
+- A namespace being deleted loses its contents, then its finalizer; a living one has a default service account.
 - A CustomResourceDefinition being deleted loses its objects first.
 
 It listens to the store directly, so its picture of owners and dependents is never stale, and idle it sleeps.
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from virt_kube.api import ApiError, Conflict, Json, KubeClient, NotFound, Propagation, Resource
+from virt_local import namespaces
 from virt_local.apiserver.builtins import CRD, NAMESPACE
 from virt_local.apiserver.definitions.names import CLEANUP_FINALIZER
 from virt_local.apiserver.deletes import FOREGROUND, ORPHAN
@@ -64,7 +65,7 @@ class _Node(NamedTuple):
         return self.deleting and FOREGROUND in self.meta.finalizers
 
     def interesting(self) -> bool:
-        return self.deleting or bool(self.meta.owner_references)
+        return self.deleting or bool(self.meta.owner_references) or self.key.resource == NAMESPACE.stored_as
 
 
 class GarbageCollector:
@@ -150,14 +151,14 @@ class GarbageCollector:
                 self._enqueue(found.key)
 
     def _enqueue_container(self, key: Key) -> None:
-        """The namespace or definition that may be waiting for this object to go."""
+        """The namespace or definition that may be waiting for this object to go, or need another one."""
         group, _, plural = key.resource.partition("/")
         for container in (
             Key(NAMESPACE.stored_as, "", key.namespace),
             Key(CRD.stored_as, "", f"{plural}.{group}"),
         ):
             node = self._nodes.get(container)
-            if node is not None and node.deleting:
+            if node is not None and (node.deleting or key.resource == namespaces.ACCOUNTS_STORED):
                 self._enqueue(container)
 
     def _enqueue(self, key: Key) -> None:
@@ -179,6 +180,11 @@ class GarbageCollector:
             await self._finish(node)
         elif node.meta.owner_references:
             await self._check_owners(node)
+        elif node.key.resource == NAMESPACE.stored_as and self._accountless(node.key.name):
+            await namespaces.give_account(self._client, node.key.name)
+
+    def _accountless(self, namespace: str) -> bool:
+        return Key(namespaces.ACCOUNTS_STORED, namespace, namespaces.DEFAULT_ACCOUNT) not in self._nodes
 
     async def _check_owners(self, node: _Node) -> None:
         owners = {owner.uid: self._owner(owner.uid, node) for owner in node.meta.owner_references}
@@ -224,7 +230,11 @@ class GarbageCollector:
     async def _empty_namespace(self, node: _Node) -> None:
         contents = [other for other in self._nodes.values() if other.key.namespace == node.key.name]
         await self._delete_all(contents)
-        if not any(other.key.namespace == node.key.name for other in self._nodes.values()):
+        left = [other for other in self._nodes.values() if other.key.namespace == node.key.name]
+        if left:
+            remains = [(other.key, other.meta.finalizers) for other in left]
+            await namespaces.tell_remains(self._client, node.key.name, remains)
+        else:
             body = msgspec.json.decode(await self._client.get(_resource(self._registry, node.key), "", node.key.name))
             body["spec"]["finalizers"] = []
             resource = _resource(self._registry, node.key)

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import signal
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,10 @@ from virt_types.errors import VirtError
 
 if TYPE_CHECKING:
     from virt_api.admission import KubeVirtAdmission
+
+
+# Nobody answers at the addresses of Services here: they are from the range clusters commonly have.
+CLUSTER_IPS = IPv4Network("10.96.0.0/16")
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -60,6 +65,7 @@ async def _run(options: argparse.Namespace) -> None:
     server = ApiServer(
         store,
         admission=admission,
+        cluster_ips=CLUSTER_IPS,
         authenticator=Authenticator(options.token_auth_file, tokens=tokens),
         tokens=tokens,
         audit=AuditLog(options.audit_log) if options.audit_log else None,

@@ -27,13 +27,20 @@ from virt_local.store import Record, Store
 
 
 class Pipeline:
-    def __init__(self, store: Store, registry: Registry, admission: Admission | None, authorizer: Authorizer) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        admission: Admission | None,
+        authorizer: Authorizer,
+        services: ServiceAllocator,
+    ) -> None:
         self.store = store
         self.registry = registry
         self.authorizer = authorizer
         self.schemas = Schemas()
         self._names = NameKeeper(store)
-        self._writer = Writer(store, self.schemas, ServiceAllocator(store), Guard(authorizer), admission)
+        self._writer = Writer(store, self.schemas, services, Guard(authorizer), admission)
         self._deleter = Deleter(store, self.schemas, admission)
 
     def call(self, user: UserInfo, route: Route) -> Call:
@@ -61,7 +68,7 @@ class Pipeline:
             raise not_found(resource.group, resource.plural, route.name)
         allowed = resource.verbs
         if route.subresource:
-            allowed = sub_verbs(route.subresource)
+            allowed = tuple(sub_verbs(route.subresource))
         if (
             route.verb not in allowed
             or (resource.builtin and route.verb == "create" and route.name)

@@ -129,6 +129,7 @@ CLUSTER_ROLES: dict[str, Role] = {
         (
             Rule(("delete", "get", "list", "patch", "update", "watch"), ANY, ANY),
             Rule(("update",), ("",), ("namespaces/finalize",)),
+            Rule(("create",), ("",), ("serviceaccounts",)),
         )
     ),
     "virt-controller": Role(

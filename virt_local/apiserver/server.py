@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from ipaddress import IPv4Network
 
 from virt_kube.admission import Admission, UserInfo
 from virt_kube.api import Json
@@ -31,6 +32,7 @@ from virt_local.apiserver.proxy import SubresourceBackend
 from virt_local.apiserver.registry import Registry, no_views
 from virt_local.apiserver.reviews import Reviews
 from virt_local.apiserver.roles import AUTHENTICATED, MASTERS
+from virt_local.apiserver.services import CLUSTER_IPS, ServiceAllocator
 from virt_local.apiserver.tokens import Tokens
 from virt_local.inprocess import InProcessClient
 from virt_local.store import Change, Store
@@ -56,13 +58,14 @@ class ApiServer:
         tokens: Tokens | None = None,
         audit: AuditLog | None = None,
         limits: Limits = DEFAULTS,
+        cluster_ips: IPv4Network = CLUSTER_IPS,
     ) -> None:
         self.store = store
         self.registry = Registry(BUILTINS, no_views if admission is None else former.views)
         authorizer = Authorizer(store)
         tokens = tokens or Tokens(store)
         authenticator = authenticator or Authenticator(tokens=tokens)
-        self._pipeline = Pipeline(store, self.registry, admission, authorizer)
+        self._pipeline = Pipeline(store, self.registry, admission, authorizer, ServiceAllocator(store, cluster_ips))
         self._subresources = subresources
         documents = Documents(
             Discovery(self.registry, subresources=subresources is not None),
