@@ -67,8 +67,9 @@ def simulate(session: nox.Session) -> None:
 def powercut(session: nox.Session) -> None:
     """Kill the API server under load and look for what it acknowledged, 200 times (-- ROUNDS: as many)."""
     rounds = session.posargs[0] if session.posargs else "200"
+    test = "tests/api/test_apiserver_durability.py"
     environment = {**ENVIRONMENT, "POWERCUT_ROUNDS": rounds}
-    session.run("python", "-m", "pytest", "tests/api/test_apiserver_durability.py", "--timeout=0", "-q", env=environment)
+    session.run("python", "-m", "pytest", test, "--timeout=0", "-q", env=environment)
 
 
 @nox.session
