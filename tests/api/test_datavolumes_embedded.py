@@ -328,7 +328,7 @@ async def test_a_copy_through_a_data_source(cluster: Cluster) -> None:
         return any(each["type"] == "Ready" and each["reason"] == reason for each in found)
 
     await until(lambda: says("NotFound"))
-    assert (await cluster.status("copy"))["phase"] == "Pending"
+    await cluster.reached("copy", "Pending")
     await cluster.create("golden", {"http": {"url": cluster.url}})
     await until(lambda: says("Ready"))
     await cluster.reached("copy", "Succeeded")

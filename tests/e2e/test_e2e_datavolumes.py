@@ -1,0 +1,113 @@
+"""A machine that brings its own disk: from a web server, from a registry, uploaded; and boots from it."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import ssl
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.demo import guest
+from tests.e2e.e2e_cluster import EXAMPLES, NAMESPACE, Cluster, eventually
+
+pytestmark = [pytest.mark.guest, pytest.mark.libvirt, pytest.mark.kubectl]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing: the test has its own words."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The directory of the demo guest's image, on loopback."""
+    image = guest.build().path
+    handler = functools.partial(_Quiet, directory=str(image.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{found.server_address[1]}/{image.name}"
+        found.shutdown()
+
+
+def machine(name: str, url: str) -> str:
+    """The example with a disk from the web, as a document's reader would write it."""
+    template = {
+        "metadata": {"name": f"{name}-root"},
+        "spec": {
+            "source": {"http": {"url": url}},
+            "pvc": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "256Mi"}}},
+        },
+    }
+    disks = [{"name": "root", "disk": {"bus": "virtio"}}]
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "domain": {"memory": {"guest": "96Mi"}, "devices": {"disks": disks}},
+        "volumes": [{"name": "root", "dataVolume": {"name": f"{name}-root"}}],
+    }
+    whole = {"runStrategy": "Always", "dataVolumeTemplates": [template], "template": {"spec": spec}}
+    kind = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine"}
+    return json.dumps({**kind, "metadata": {"name": name}, "spec": whole})
+
+
+def phase(cluster: Cluster, name: str) -> str:
+    found = cluster.get("dv", name)
+    return str((found or {}).get("status", {}).get("phase", ""))
+
+
+def test_a_guest_boots_from_an_imported_image(cluster: Cluster, vm: str, server: str) -> None:
+    cluster.kubectl("apply", "-f", "-", stdin=machine(vm, server))
+    cluster.wait_printable(vm, "Running", within=90)
+    assert "Succeeded" in cluster.kubectl("get", "dv", f"{vm}-root", "--no-headers").stdout
+    instance = cluster.get("vmi", vm)
+    assert instance is not None
+    log = next(cluster.work.glob(f"state/node/vmis/{instance['metadata']['uid']}/*.log"))
+    eventually(lambda: "login:" in log.read_text(errors="replace"), within=150, what="the guest up")
+    cluster.kubectl("delete", "vm", vm, "--wait=true", timeout=120)
+    claim = cluster.work / "state/volumes" / NAMESPACE / f"{vm}-root"
+    eventually(lambda: not claim.exists(), within=30, what="the disk gone with its machine")
+    assert cluster.get("dv", f"{vm}-root") is None
+
+
+def test_the_example_runs(cluster: Cluster) -> None:
+    path = str(EXAMPLES / "vm-datavolume.yaml")
+    cluster.kubectl("apply", "-f", path)
+    try:
+        cluster.wait_printable("vm-datavolume", "Running", within=90)
+        assert phase(cluster, "vm-datavolume-root") == "Succeeded"
+    finally:
+        cluster.kubectl("delete", "-f", path, "--wait=true", timeout=120)
+
+
+def test_an_upload_through_the_api_server(cluster: Cluster) -> None:
+    """The requests of `virtctl image-upload`, one by one."""
+    volume = {
+        "apiVersion": "cdi.kubevirt.io/v1beta1",
+        "kind": "DataVolume",
+        "metadata": {"name": "uploaded"},
+        "spec": {"source": {"upload": {}}, "storage": {"resources": {"requests": {"storage": "64Mi"}}}},
+    }
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(volume))
+    try:
+        eventually(lambda: phase(cluster, "uploaded") == "UploadReady", within=30, what="ready for the upload")
+        config = json.loads(cluster.kubectl("get", "--raw", "/apis/cdi.kubevirt.io/v1beta1/cdiconfigs/config").stdout)
+        request = {"metadata": {"generateName": "token-for-virtctl-"}, "spec": {"pvcName": "uploaded"}}
+        path = f"/apis/upload.cdi.kubevirt.io/v1beta1/namespaces/{NAMESPACE}/uploadtokenrequests"
+        answer = cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(request)).stdout
+        token = json.loads(answer)["status"]["token"]
+        trust = ssl.create_default_context(cafile=str(cluster.work / "state/pki/ca.crt"))
+        sent = urllib.request.Request(  # noqa: S310  our own https
+            config["status"]["uploadProxyURL"] + "/v1beta1/upload-async",
+            data=Path(guest.build().path).read_bytes(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"},
+        )
+        with urllib.request.urlopen(sent, context=trust, timeout=60) as reply:  # noqa: S310  our own https
+            assert reply.status == 200
+        eventually(lambda: phase(cluster, "uploaded") == "Succeeded", within=30, what="the upload converted")
+    finally:
+        cluster.kubectl("delete", "dv", "uploaded", "--ignore-not-found")
