@@ -21,6 +21,7 @@ from virt_handler.domains import NAMESPACE, Domain, read_domain
 from virt_handler.errors import GuestStateError, HandlerError, HypervisorUnreachable, NoSuchGuest
 from virt_handler.libvirt_errors import mapped
 from virt_handler.libvirt_events import carry_events
+from virt_handler.rootports import with_ports
 
 log = logging.getLogger("virt_handler.libvirt_host")
 
@@ -107,12 +108,17 @@ class LibvirtHost:
             return None
 
     async def launch(self, xml: str, *, paused: bool = False) -> str:
-        """Define the domain and start it; returns its uuid. A second call for a running one only returns."""
+        """Define the domain, with room for what is plugged in later, and start it; returns its uuid.
+
+        A second call for a running one only returns.
+        """
         flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
 
         def launch(connection: Any) -> str:
             domain = connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
             if not domain.isActive():
+                if roomier := with_ports(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)):
+                    domain = connection.defineXML(roomier)
                 domain.createWithFlags(flags)
             return str(domain.UUIDString())
 

@@ -9,6 +9,7 @@ import pytest
 from node_cluster import manifest
 
 from virt_handler.domains import read_domain
+from virt_handler.rootports import missing_ports
 from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest]
@@ -72,6 +73,7 @@ async def test_a_disk_comes_and_goes_while_the_guest_runs(cluster: Any, connecti
     assert disks(connection, "plug")["data"].endswith("default/data/disk.img")
     running = ET.fromstring(connection.lookupByName("default_plug").XMLDesc())  # noqa: S314  libvirt's own
     assert running.findtext("devices/disk/[serial='S-1']/serial") == "S-1"
+    assert missing_ports(running) == 0, "the guest began with free root ports"
 
     await cluster.stop_agent()
     await patch(cluster, "plug", remove("volumes/1"), remove("domain/devices/disks/1"))
