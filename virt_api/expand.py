@@ -11,11 +11,11 @@ from aiohttp import web
 from virt_api import authorize, refusals
 from virt_api.objects import KUBE, Target
 from virt_kube.api import ApiError, Json, KubeClient, NotFound, Resource, error_from_status
-from virt_kube.instancetypes import REFERENCES, NotFindable, Sizing, sizing_of
+from virt_kube.instancetypes import REFERENCES, NotFindable, sizing_of
 from virt_kube.resources import SUBJECT_ACCESS_REVIEWS, VIRTUAL_MACHINES
 from virt_types import check, codec
 from virt_types.errors import Cause, InvalidObject
-from virt_types.expansion import conflicts, expand
+from virt_types.expansion import Sizing, conflicts, expand
 from virt_types.kinds import VIRTUAL_MACHINE
 from virt_types.v1 import VirtualMachine
 
@@ -76,7 +76,7 @@ async def _given(request: web.Request) -> Json:
 
 def _expanded(plain: Json, vm: VirtualMachine, sizing: Sizing) -> Json:
     """The VM's JSON with the expanded spec; raises InvalidObject for what the instancetype forbids."""
-    if sizing == (None, None):
+    if sizing == Sizing():
         return plain
     found = conflicts(vm, *sizing)
     if found:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from virt_api.inference import infer
 from virt_kube.api import ApiError, KubeClient
-from virt_kube.instancetypes import REFERENCES, NotFindable, Sizing, sizing_of
+from virt_kube.instancetypes import REFERENCES, NotFindable, sizing_of
 from virt_types.errors import Cause
-from virt_types.expansion import expand, prepare, refusals
+from virt_types.expansion import Sizing, expand, prepare, refusals
 from virt_types.settings import DEFAULT, Settings
 from virt_types.v1 import VirtualMachine
 from virt_types.validation import validate_vm
@@ -24,7 +24,7 @@ NAMESAKE = "; there is a {kind} of that name: set spec.{word}.kind"
 class Reference(NamedTuple):
     """What a VM refers to, and why it can't be had."""
 
-    sizing: Sizing = Sizing(None, None)
+    sizing: Sizing = Sizing()
     causes: tuple[Cause, ...] = ()
 
 
@@ -63,7 +63,7 @@ def judge(vm: VirtualMachine, reference: Reference) -> list[Cause]:
     if reference.causes:
         return [*reference.causes, *validate_vm(vm)]
     found = refusals(vm, *reference.sizing)
-    if found or reference.sizing == (None, None):
+    if found or reference.sizing == Sizing():
         return [*found, *validate_vm(vm)]
     return [*matchers(vm.spec, "spec"), *validate_vm(expand(vm, *reference.sizing))]
 

@@ -20,12 +20,8 @@ from virt_kube.resources import (
 )
 from virt_types import codec
 from virt_types.errors import InvalidObject, VirtError
-from virt_types.instancetype.v1beta1 import (
-    VirtualMachineInstancetype,
-    VirtualMachineInstancetypeSpec,
-    VirtualMachinePreference,
-    VirtualMachinePreferenceSpec,
-)
+from virt_types.expansion import Sizing
+from virt_types.instancetype.v1beta1 import VirtualMachineInstancetype, VirtualMachinePreference
 from virt_types.v1 import InstancetypeMatcher, InstancetypeStatusRef, PreferenceMatcher, VirtualMachine
 
 SpecT = TypeVar("SpecT")
@@ -98,13 +94,6 @@ class Found(NamedTuple, Generic[SpecT]):
     revision: str
 
 
-class Sizing(NamedTuple):
-    """What a VM is expanded with."""
-
-    instancetype: VirtualMachineInstancetypeSpec | None
-    preference: VirtualMachinePreferenceSpec | None
-
-
 async def sizing_of(kube: KubeClient, vm: VirtualMachine, *, known: KnownRevision | None = None) -> Sizing:
     """Both specs; NotFindable when one is missing, ApiError when the API can't say."""
     size = await find(kube, vm, INSTANCETYPE, known=known)
@@ -125,7 +114,8 @@ async def find(
     revision = revision_of(vm, reference)
     try:
         if revision:
-            stored = (known and known(namespace, revision)) or await _revision(kube, namespace, revision)
+            stored = known(namespace, revision) if known is not None else None
+            stored = stored or await kube.get(CONTROLLER_REVISIONS, namespace, revision)
             body = _data(stored, reference.word, namespace, revision)
         else:
             resource = reference.resource_of(matcher.kind)
@@ -146,10 +136,6 @@ def revision_of(vm: VirtualMachine, reference: Reference) -> str:
         return ""
     same_kind = reference.resource_of(status.kind) == reference.resource_of(matcher.kind)
     return (status.controller_revision_ref.name or "") if same_kind else ""
-
-
-async def _revision(kube: KubeClient, namespace: str, name: str) -> bytes:
-    return await kube.get(CONTROLLER_REVISIONS, namespace, name)
 
 
 class _Revision(msgspec.Struct):

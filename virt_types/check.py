@@ -22,8 +22,8 @@ from virt_types import crds, legacy, names, validation
 from virt_types.codec import from_builtins, to_builtins
 from virt_types.defaults import default_vm, default_vmi
 from virt_types.errors import Cause, InvalidObject
-from virt_types.expansion import expand, prepare, refusals
-from virt_types.expansion.offline import Neighbours, NotGiven, Sizing, filled
+from virt_types.expansion import Sizing, expand, prepare, refusals
+from virt_types.expansion.offline import Neighbours, NotGiven, filled
 from virt_types.kinds import KINDS, Kind
 from virt_types.meta import ObjectMeta
 from virt_types.presets import excused, instance_of

@@ -286,8 +286,7 @@ async def test_why_a_vm_does_not_start(c: Cluster) -> None:
         "VMI conflicts with instancetype spec in fields: [spec.template.spec.domain.memory.guest]"
     )
     assert await failure(c) == ("FailedCreate", text)
-    events = [json.loads(item) for item in (await c.admin.list(EVENTS, NS)).items]
-    assert [event["message"] for event in events if event["reason"] == "FailedCreate"] == [text]
+    assert await told(c, "FailedCreate") == [text]
     c.admission.connect(c.api)
     for allowed in ({"runStrategy": "Manual"}, {"runStrategy": "Always"}):
         await c.admin.patch(VIRTUAL_MACHINES, NS, "vm1", {"spec": allowed}, kind="merge")
@@ -299,6 +298,16 @@ async def test_why_a_vm_does_not_start(c: Cluster) -> None:
         'virtualmachineclusterinstancetypes.instancetype.kubevirt.io "nosuch" not found',
     )
     assert await failure(c, reason[0]) == reason
+
+
+async def told(c: Cluster, reason: str) -> list[str]:
+    """The events' texts, once there are any."""
+    for _ in range(300):
+        events = [json.loads(item) for item in (await c.admin.list(EVENTS, NS)).items]
+        if found := [event["message"] for event in events if event["reason"] == reason]:
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError("no event")
 
 
 async def failure(c: Cluster, reason: str = "FailedCreate") -> tuple[str, str]:

@@ -7,6 +7,7 @@ Called by admission, by the VM controller before it makes an instance, by the ex
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import NamedTuple
 
 from virt_types.errors import Cause
 from virt_types.expansion import preferences, requirements, sizes
@@ -14,9 +15,16 @@ from virt_types.instancetype.v1beta1 import VirtualMachineInstancetypeSpec, Virt
 from virt_types.settings import DEFAULT, Settings
 from virt_types.v1 import VirtualMachine
 
-__all__ = ["conflicts", "expand", "prepare", "refusals"]
+__all__ = ["Sizing", "conflicts", "expand", "prepare", "refusals"]
 
 TEMPLATE = "spec.template"
+
+
+class Sizing(NamedTuple):
+    """What a machine is expanded with."""
+
+    instancetype: VirtualMachineInstancetypeSpec | None = None
+    preference: VirtualMachinePreferenceSpec | None = None
 
 
 def prepare(

@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 from virt_types.codec import from_builtins
 from virt_types.defaults import default_network
 from virt_types.errors import Cause, InvalidObject, VirtError
-from virt_types.expansion import expand, prepare, refusals
+from virt_types.expansion import Sizing, expand, prepare, refusals
 from virt_types.instancetype.v1beta1 import (
     VirtualMachineClusterInstancetype,
     VirtualMachineClusterPreference,
     VirtualMachineInstancetype,
-    VirtualMachineInstancetypeSpec,
     VirtualMachinePreference,
-    VirtualMachinePreferenceSpec,
 )
 from virt_types.legacy import convert
 from virt_types.presets import conflicts, matching, merge
@@ -46,11 +44,6 @@ OTHER_KIND = "{field}.kind: {kind} is not one of {kinds}"
 
 class NotGiven(VirtError):
     """A machine refers to something that no manifest has."""
-
-
-class Sizing(NamedTuple):
-    instancetype: VirtualMachineInstancetypeSpec | None = None
-    preference: VirtualMachinePreferenceSpec | None = None
 
 
 def is_neighbour(obj: Json) -> bool:
