@@ -42,6 +42,7 @@ NO_NODE = "Node restriction failed, virt-handler service account is missing node
 TARGET_NODE = "Node restriction, virt-handler is not allowed to set target node"
 FORBIDDEN = "FieldValueForbidden"  # to users, not to our own components
 MAX_LABEL = 63
+OUR_FINALIZERS = (labels.VMI_FINALIZER, labels.VM_FINALIZER)
 MACHINES = (labels.GROUP, "virtualmachines")
 MACHINE_STATUS = (*MACHINES, "status")
 INSTANCES = (labels.GROUP, "virtualmachineinstances")
@@ -219,6 +220,7 @@ class KubeVirtAdmission:
             obj["status"] = old["status"]
         if _leaving(old):
             return AdmissionResult(obj)
+        obj["metadata"] = _with_our_finalizers(obj.get("metadata") or {}, old.get("metadata") or {})
         causes = []
         if _reserved(obj) != _reserved(old):
             causes.append(Cause(NOT_SUPPORTED, LABELS_AT_UPDATE, ""))
@@ -297,6 +299,13 @@ def _changed_fields(vmi: VirtualMachineInstance, obj: Json) -> Json:
         "spec": codec.to_builtins(vmi.spec, keeping=obj.get("spec") or {}),
         "status": codec.to_builtins(vmi.status, keeping=obj.get("status") or {}),
     }
+
+
+def _with_our_finalizers(metadata: Json, old: Json) -> Json:
+    """What holds an instance until its guest is gone stays, also where a manifest replaces it; users may add theirs."""
+    given = metadata.get("finalizers") or []
+    held = [name for name in old.get("finalizers") or [] if name in OUR_FINALIZERS and name not in given]
+    return metadata | {"finalizers": [*held, *given]} if held else metadata
 
 
 def vmi_id(name: str) -> str:

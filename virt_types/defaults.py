@@ -177,7 +177,7 @@ def _memory(domain: DomainSpec) -> None:
 
 def _cpu_topology(domain: DomainSpec) -> None:
     cpu = domain.cpu = domain.cpu or CPU()
-    if cpu.sockets or cpu.cores or cpu.threads:
+    if any(given is not None for given in (cpu.sockets, cpu.cores, cpu.threads)):
         return
     wanted = domain.resources.limits.get("cpu", domain.resources.requests.get("cpu"))
     amount = _number(wanted)

@@ -184,9 +184,9 @@ def cpu_topology(scope: Scope) -> Iterator[Cause]:
     if cpu is None:
         return
     for name, value in (("cores", cpu.cores), ("sockets", cpu.sockets), ("threads", cpu.threads)):
-        if value is not None and value < 0:
+        if value is not None and value < 1:  # upstream takes 0, and counts it as 1
             field = scope.at(f"domain.cpu.{name}")
-            yield invalid(field, f"{field} '{value}': must be greater than or equal to 0.")
+            yield invalid(field, f"{field} '{value}': must be greater than 0, or left out.")
     if cpu.max_sockets and (cpu.sockets or 0) > cpu.max_sockets:
         field = scope.at("domain.cpu.sockets")
         yield invalid(field, "Number of sockets in CPU topology is greater than the maximum sockets allowed")

@@ -187,6 +187,10 @@ def _decoded_size(text: str) -> int | None:
 
 
 def one_of_a_kind(scope: Scope) -> Iterator[Cause]:
+    seeds = [path for path, volume in scope.volumes if volume.cloud_init_no_cloud or volume.cloud_init_config_drive]
+    if len(seeds) > 1:  # a guest reads only the first it finds
+        field = scope.at("volumes")
+        yield invalid(field, f"{field} must have max one cloud-init volume set, not {' and '.join(seeds)}")
     for attribute, words in ONLY_ONE:
         if sum(getattr(volume, attribute) is not None for volume in scope.spec.volumes) > 1:
             field = scope.at("volumes")

@@ -166,6 +166,22 @@ async def test_users_change_neither_spec_nor_status_of_a_vmi() -> None:
     assert await admitted(request(changed, old, user=CONTROLLER)) == changed
 
 
+async def test_what_holds_an_instance_stays_when_a_manifest_replaces_it() -> None:
+    finalizers = [labels.VMI_FINALIZER, labels.VM_FINALIZER, "example.org/mine"]
+    old = vmi(metadata={"name": "x", "finalizers": finalizers})
+    for given, kept in (
+        ([], finalizers[:2]),
+        (["example.org/new"], [*finalizers[:2], "example.org/new"]),
+        (finalizers, finalizers),
+    ):
+        new = vmi(metadata={"name": "x"} | ({"finalizers": given} if given else {}))
+        assert (await admitted(request(new, old)))["metadata"]["finalizers"] == kept
+    going = old | {"metadata": old["metadata"] | {"deletionTimestamp": NOW}}
+    assert "finalizers" not in (await admitted(request(vmi(), going)))["metadata"], "the last resort"
+    ours = await admitted(request(vmi(), old, user=CONTROLLER))
+    assert "finalizers" not in ours["metadata"]
+
+
 async def test_a_manifest_may_be_applied_twice() -> None:
     manifest = vmi()
     stored = await admitted(request(manifest))

@@ -20,6 +20,8 @@ WIDER = {
 # Refused here, taken by KubeVirt.
 STRICTER = {
     "disk-shareable-bad-cache": "libvirt refuses it",
+    "random-01": "a guest reads one cloud-init disk, whichever it finds first",
+    "random-13": "a guest reads one cloud-init disk, whichever it finds first",
     "launchsec-sev": "the gate is closed: no encrypted guests yet",
     "launchsec-sev-es": "the gate is closed: no encrypted guests yet",
     "launchsec-snp": "the gate is closed: no encrypted guests yet",
