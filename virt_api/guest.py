@@ -95,7 +95,7 @@ def check_unfreeze(vmi: VirtualMachineInstance) -> ApiError | None:
 def check_usbredir(vmi: VirtualMachineInstance) -> ApiError | None:
     if vmi.spec.domain.devices.client_passthrough is None:
         return _conflict(vmi, "Not configured with USB Redirection")
-    return None
+    return bad_request("VMI is not running") if vmi.status.phase != RUNNING else None
 
 
 def check_vsock(vmi: VirtualMachineInstance) -> ApiError | None:

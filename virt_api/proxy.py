@@ -59,6 +59,7 @@ def _freeze_body(options: FreezeOptions) -> Json:
 VERBS = (
     Verb("console", guest.check_console, "GET", stream=True),
     Verb("vnc", guest.check_vnc, "GET", stream=True),
+    Verb("usbredir", guest.check_usbredir, "GET", stream=True),
     Verb("vnc/screenshot", guest.check_vnc, "GET"),
     Verb("pause", guest.check_pause),
     Verb("unpause", guest.check_unpause),

@@ -38,7 +38,6 @@ class Unserved(NamedTuple):
 
 
 VERBS = (
-    Unserved("usbredir", "GET", guest.check_usbredir, "USB redirection is not implemented by the node agent"),
     Unserved("vsock", "GET", guest.check_vsock, "connections over vsock are not implemented by the node agent"),
     Unserved(
         "backup", "PUT", guest.check_freeze, "backups are not implemented: the node agent tracks no changed blocks"

@@ -19,6 +19,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from virt_handler.domain import REDIRECTIONS
 from virt_handler.domains import Domain, domain_name
 from virt_handler.errors import (
     BadCall,
@@ -36,7 +37,7 @@ from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
 from virt_handler.pictures import to_png
 from virt_handler.records import Record, Records
-from virt_handler.streams import DEFAULT_REPLAY, MAX_REPLAY, Active, console, screen
+from virt_handler.streams import DEFAULT_REPLAY, MAX_REPLAY, Active, console, session
 from virt_kube.api import Json
 from virt_kube.informer import Informer
 from virt_types.errors import VirtError
@@ -55,6 +56,7 @@ CODES: tuple[tuple[type[VirtError], int], ...] = (
     (ConsoleError, 503),
     (HypervisorUnreachable, 503),
 )
+USB_BUSY = f"all {REDIRECTIONS} USB ports for remote devices are in use"
 VNC_BUSY = "Active VNC connection. Request denied."
 
 
@@ -98,6 +100,7 @@ class Server:
         app = web.Application(middlewares=[_only_peers, _mapped], client_max_size=MAX_BODY)
         app.router.add_get(f"{PREFIX}/console", self._console)
         app.router.add_get(f"{PREFIX}/vnc", self._vnc)
+        app.router.add_get(f"{PREFIX}/usbredir", self._usbredir)
         app.router.add_get(f"{PREFIX}/vnc/screenshot", self._screenshot)
         app.router.add_put(f"{PREFIX}/freeze", self._freeze)
         app.router.add_put(f"{PREFIX}/unfreeze", self._unfreeze)
@@ -125,7 +128,20 @@ class Server:
         key = f"vnc/{record.uid}"
         if request.query.get("preserveSession") == "true" and self._active.busy(key):
             raise ConsoleError(VNC_BUSY)
-        return await screen(request, self._layout.files(record.uid), self._active, key)
+        return await session(request, self._layout.files(record.uid).vnc_socket, "VNC screen", self._active, key)
+
+    async def _usbredir(self, request: web.Request) -> web.StreamResponse:
+        """One of the guest's USB ports for remote devices; each takes one client."""
+        record = self._record(request)
+        places = {f"usbredir-{n}/{record.uid}": f"usbredir-{n}" for n in range(REDIRECTIONS)}
+        key = self._active.reserve(places)
+        if key is None:
+            raise ConsoleError(USB_BUSY)
+        try:
+            socket = str(self._layout.guest_run(record.uid) / places[key])
+            return await session(request, socket, "USB redirection", self._active, key)
+        finally:
+            self._active.release(key)
 
     async def _screenshot(self, request: web.Request) -> web.Response:
         domain = await self._running(request)

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -35,6 +35,17 @@ class Active:
 
     def __init__(self) -> None:
         self._clients: dict[str, web.WebSocketResponse] = {}
+        self._slots: set[str] = set()
+
+    def reserve(self, keys: Iterable[str]) -> str | None:
+        """The first of several streams that nobody uses, from now on until `release`; None when all are in use."""
+        key = next((each for each in keys if each not in self._slots), None)
+        if key is not None:
+            self._slots.add(key)
+        return key
+
+    def release(self, key: str) -> None:
+        self._slots.discard(key)
 
     def busy(self, key: str) -> bool:
         return key in self._clients
@@ -84,13 +95,13 @@ async def console(
     return client
 
 
-async def screen(request: web.Request, files: GuestFiles, active: Active, key: str) -> web.WebSocketResponse:
-    """Serve a VNC session until either side ends; raises ConsoleError before the websocket opens."""
-    reader, writer = await sockets.connect(files.vnc_socket, "VNC screen")
+async def session(request: web.Request, socket: str, what: str, active: Active, key: str) -> web.WebSocketResponse:
+    """Serve a screen or a USB redirection until either side ends; raises ConsoleError before the websocket opens."""
+    reader, writer = await sockets.connect(socket, what)
     client = open_websocket()
     try:
         await client.prepare(request)
-        await active.take(key, client, "screen")
+        await active.take(key, client, what)
         await _both(client, lambda: _pump(reader, client), lambda: _from_client(client, writer))
     finally:
         active.leave(key, client)

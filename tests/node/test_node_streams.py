@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from node_cluster import manifest
 
 from virt_handler import processes
 
@@ -190,3 +191,34 @@ def command_line(uuid: str) -> str:
     process = processes.find_qemu(uuid)
     assert process is not None
     return Path(f"/proc/{process.pid}/cmdline").read_text()
+
+
+USB_HELLO = b"\x00\x00\x00\x00"  # the first packet of the usbredir protocol is of type 0
+
+
+async def test_each_remote_usb_device_gets_a_port_of_its_own(cluster: Any) -> None:
+    domain = manifest("usb")["spec"]["domain"]
+    devices = {**domain["devices"], "clientPassthrough": {}}
+    await cluster.create("usb", spec={"domain": {**domain, "devices": devices}})
+    await cluster.until_phase("usb", "Running")
+    connector = aiohttp.UnixConnector(path=str(cluster.options.layout.socket), limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session, contextlib.AsyncExitStack() as open_streams:
+        client = Client(session, "usb")
+        for _ in range(4):
+            stream = await open_streams.enter_async_context(client.stream("usbredir"))
+            assert (await stream.receive_bytes(timeout=10)).startswith(USB_HELLO)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.stream("usbredir")
+        assert refused.value.status == 503
+        await stream.close()
+        again = await cluster.until(lambda: opened(client), 10)
+        await again.close()
+    await cluster.delete("usb")
+    await cluster.until_gone("usb")
+
+
+async def opened(client: Client) -> Any:
+    """A stream, once the place that was left is free again."""
+    with contextlib.suppress(aiohttp.WSServerHandshakeError):
+        return await client.stream("usbredir")
+    return None

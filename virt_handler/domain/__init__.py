@@ -7,6 +7,7 @@ section module, one partial in templates/ and one golden file in tests/unit/doma
 from __future__ import annotations
 
 from virt_handler.domain.build import build
+from virt_handler.domain.console import REDIRECTIONS
 from virt_handler.domain.cpu import dedicated_processors
 from virt_handler.domain.firmware import has_ignition
 from virt_handler.domain.layout import lay_out
@@ -16,7 +17,17 @@ from virt_handler.domain.preview import preview
 from virt_handler.domain.proof import UnsafeTextError, named, prove
 from virt_handler.model import Guest
 
-__all__ = ["build", "dedicated_processors", "has_ignition", "obstacles", "omissions", "preview", "refuse", "render"]
+__all__ = [
+    "REDIRECTIONS",
+    "build",
+    "dedicated_processors",
+    "has_ignition",
+    "obstacles",
+    "omissions",
+    "preview",
+    "refuse",
+    "render",
+]
 
 
 def render(guest: Guest) -> str:
