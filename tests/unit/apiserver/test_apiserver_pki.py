@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import stat
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from virt_kube.admission import UserInfo
 from virt_local import pki
@@ -98,3 +99,60 @@ def test_a_broken_token_file_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(Exception, match="entry 1"):
         authn.Authenticator(path)
+
+
+def test_the_agents_certificate_says_which_node_is_its_own(tmp_path: Path) -> None:
+    made = pki.ensure(tmp_path, node="n1")
+    user, _ = authn._by_certificate(certificate(made.components["virt-handler"]).public_bytes(Encoding.DER))
+    assert "system:node:n1" in user.groups
+    before = made.components["virt-api"].cert.read_bytes()
+    user, _ = authn._by_certificate(
+        certificate(pki.ensure(tmp_path, node="n2").components["virt-handler"]).public_bytes(Encoding.DER)
+    )
+    assert "system:node:n2" in user.groups
+    assert "system:node:n1" not in user.groups
+    assert made.components["virt-api"].cert.read_bytes() == before, "the others are kept"
+
+
+def test_a_certificate_for_somebody_ends_when_it_was_said_to(tmp_path: Path) -> None:
+    pki.ensure(tmp_path)
+    files = {path.name for path in (tmp_path / "pki").iterdir()}
+    cert, key = pki.client_certificate(tmp_path, "viewer", ["g1", "g2"], timedelta(hours=2))
+    found = x509.load_pem_x509_certificate(cert)
+    user, until = authn._by_certificate(found.public_bytes(Encoding.DER))
+    assert user == UserInfo("viewer", ("g1", "g2", "system:authenticated"))
+    assert abs(until - datetime.now(UTC).timestamp() - 7200) < 60
+    assert key.startswith(b"-----BEGIN PRIVATE KEY")
+    assert {path.name for path in (tmp_path / "pki").iterdir()} == files, "it is kept nowhere"
+
+
+@pytest.mark.parametrize(
+    ("user", "lifetime", "said"),
+    [
+        ("viewer", timedelta(seconds=5), "can't live"),
+        ("viewer", timedelta(days=36_500), "can't live"),
+        ("x" * 65, timedelta(hours=1), "can't make a certificate"),
+        ("", timedelta(hours=1), "can't make a certificate"),
+    ],
+)
+def test_a_certificate_that_can_not_be_is_refused(tmp_path: Path, user: str, lifetime: timedelta, said: str) -> None:
+    pki.ensure(tmp_path)
+    with pytest.raises(PkiError, match=said):
+        pki.client_certificate(tmp_path, user, (), lifetime)
+
+
+def test_without_a_cluster_there_are_no_certificates_for_others(tmp_path: Path) -> None:
+    with pytest.raises(PkiError) as refused:
+        pki.client_certificate(tmp_path, "viewer", (), timedelta(hours=1))
+    assert "virtctl local up" in refused.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signing_key_is_kept_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "pki" / "tokens.key"
+    first = pki.signing_key(path).public_key().public_numbers()
+    assert pki.signing_key(path).public_key().public_numbers() == first
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text("no key")
+    with pytest.raises(PkiError, match="tokens.key can't be used"):
+        pki.signing_key(path)
