@@ -31,6 +31,7 @@ KnownRevision = Callable[[str, str], bytes | None]
 
 UNEXPECTED_KIND = "got unexpected kind in {matcher}: {kind}"
 UNRESOLVED = "spec.{word} names none (inferFromVolume is resolved when the VM is created)"
+HELD = "; the VM is held to it: name another {word}, or set spec.{word}.revisionName"
 EMPTY_REVISION = "ControllerRevision {namespace}/{name} holds no {word}"
 
 
@@ -122,7 +123,8 @@ async def find(
             body = await kube.get(resource, namespace if resource.namespaced else "", matcher.name or "")
         return Found(body, codec.decode(body, reference.type).spec, revision)
     except (NotFound, InvalidObject) as error:
-        raise NotFindable(reference.word, error.message) from None
+        held = HELD.format(word=reference.word) if revision else ""
+        raise NotFindable(reference.word, error.message + held) from None
 
 
 def revision_of(vm: VirtualMachine, reference: Reference) -> str:

@@ -300,6 +300,22 @@ async def test_why_a_vm_does_not_start(c: Cluster) -> None:
     assert await failure(c, reason[0]) == reason
 
 
+async def test_a_revision_that_was_taken_away(c: Cluster) -> None:
+    await make(c, VIRTUAL_MACHINE_CLUSTER_INSTANCETYPES, "small", SIZE)
+    await make(c, VIRTUAL_MACHINE_CLUSTER_INSTANCETYPES, "other", SIZE)
+    await c.admin.create(VIRTUAL_MACHINES, NS, machine(instancetype={"name": "small"}))
+    held = (await pinned(c, "instancetype", "small"))["controllerRevisionRef"]["name"]
+    await c.admin.delete(CONTROLLER_REVISIONS, NS, held)
+    await c.admin.patch(VIRTUAL_MACHINES, NS, "vm1", {"spec": {"runStrategy": "Always"}}, kind="merge")
+    _, message = await failure(c, "FailedFindInstancetype")
+    assert message == (
+        f'controllerrevisions.apps "{held}" not found; '
+        "the VM is held to it: name another instancetype, or set spec.instancetype.revisionName"
+    )
+    await c.admin.patch(VIRTUAL_MACHINES, NS, "vm1", {"spec": {"instancetype": {"name": "other"}}}, kind="merge")
+    await c.shows("Running")
+
+
 async def told(c: Cluster, reason: str) -> list[str]:
     """The events' texts, once there are any."""
     for _ in range(300):

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types import labels
+from virt_types.expansion.preferences import AUTOMATIC_INPUT
 from virt_types.meta import ObjectMeta, OwnerReference
 from virt_types.v1 import (
     Input,
@@ -47,7 +48,7 @@ def _with_input(spec: VirtualMachineInstanceSpec) -> VirtualMachineInstanceSpec:
     devices = spec.domain.devices
     if not devices.autoattach_input_device or devices.inputs:
         return spec
-    devices = replace(devices, inputs=[Input(name="default-0")])
+    devices = replace(devices, inputs=[Input(name=AUTOMATIC_INPUT)])
     return replace(spec, domain=replace(spec.domain, devices=devices))
 
 
