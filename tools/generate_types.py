@@ -347,13 +347,9 @@ def wire_order(wire: str) -> tuple[int, str]:
     return (FIRST.index(wire) if wire in FIRST else len(FIRST), wire)
 
 
-def holds_structs(schema: dict[str, Any]) -> bool:
-    return is_struct(schema) or is_struct(schema.get("items", {}))
-
-
 def field_docstring(owner: str, wire: str, schema: dict[str, Any]) -> str:
     """What a field means; nothing for one that its type explains or whose name says it."""
-    shared = "" if holds_structs(schema) else descriptions.EVERYWHERE.get(wire, "")
+    shared = "" if is_struct(schema) else descriptions.EVERYWHERE.get(wire, "")
     return descriptions.of_field([owner], wire) or shared
 
 

@@ -212,8 +212,8 @@ def _field(owner: type[Any], field: FieldInfo, *, root: bool) -> Schema:
         schema |= KEYWORDS.get(key, {})
         if f"{key}[]" in KEYWORDS:
             schema["items"] |= KEYWORDS[f"{key}[]"]
-    # A field without words of its own has its type's, a list its elements'.
-    inner = schema.get("description") or schema.get("items", {}).get("description", "")
+    # A field without words of its own has its type's.
+    inner = schema.get("description", "")
     about = descriptions.of_field(owners, field.encode_name) or inner or descriptions.EVERYWHERE.get(field.encode_name)
     return {**schema, "description": about} if about else schema
 

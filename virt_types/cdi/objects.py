@@ -74,6 +74,7 @@ class DataVolumeStatus(Base, kw_only=True):
     claim_name: str | None = None
     """The claim, which has the DataVolume's name."""
     conditions: list[ImportCondition] = field(default_factory=list)
+    """Bound, Running and Ready, each with a reason and a message."""
     phase: str | None = None
     """Pending, ImportInProgress, Succeeded, Failed and the like."""
     progress: str | None = None
@@ -123,6 +124,7 @@ class DataSourceStatus(Base, kw_only=True):
     """What the name stands for right now."""
 
     conditions: list[ImportCondition] = field(default_factory=list)
+    """Ready and Running, each with a reason and a message."""
     source: DataSourceSource | None = None
 
 

@@ -190,6 +190,7 @@ class DataVolumeSpec(Base, kw_only=True):
     """A claim and what to fill it with."""
 
     checkpoints: list[DataVolumeCheckpoint] = field(default_factory=list)
+    """The steps of a warm migration, in order."""
     content_type: str | None = None
     """kubevirt (default: a disk image) or archive (a tar file, unpacked)."""
     final_checkpoint: bool | None = None

@@ -72,7 +72,7 @@ EVERYWHERE = {
     "syncAddress": "Where this side listens for the other, host and port.",
     "virtualMachineInstanceUID": "The VirtualMachineInstance on this side.",
 }
-# Fields whose name says it; and every field that holds types of ours, because theirs are described.
+# Fields whose name says it; and every field that holds a type of ours, because that is described.
 SELF_EVIDENT = frozenset(("name",))
 
 

@@ -29,6 +29,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "path": "The path to ask for; default /.",
         "port": "A number from 1 to 65535, or the name of one of the guest's ports.",
         "scheme": "HTTP (default) or HTTPS.",
+        "httpHeaders": "Headers sent with the request.",
     },
     "TCPSocketAction": {
         "": "Opens a TCP connection to the guest.",
@@ -43,6 +44,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "": "Name servers and search domains.",
         "nameservers": "IP addresses of name servers, at most 3, asked besides those of dnsPolicy.",
         "searches": "Search domains, at most 6, besides those of dnsPolicy.",
+        "options": "Options of the resolver, besides those of dnsPolicy.",
     },
     "ObjectFieldSelector": {
         "": "A field of the object.",
@@ -91,6 +93,7 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "NodeSelector": {
         "": "Node terms of which one must hold.",
+        "nodeSelectorTerms": "Terms of which one must hold; at least one.",
     },
     "PreferredSchedulingTerm": {
         "": "A node term and its weight.",
@@ -98,6 +101,7 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "NodeAffinity": {
         "": "Which nodes are wanted.",
+        "preferredDuringSchedulingIgnoredDuringExecution": "Nodes to be preferred, by weight.",
     },
     "PodAffinityTerm": {
         "": "Neighbours, and what counts as near.",
@@ -114,9 +118,13 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "PodAffinity": {
         "": "Which neighbours are wanted.",
+        "preferredDuringSchedulingIgnoredDuringExecution": "Neighbours to be near to if possible, by weight.",
+        "requiredDuringSchedulingIgnoredDuringExecution": "Neighbours to be near to in any case.",
     },
     "PodAntiAffinity": {
         "": "Which neighbours are not wanted.",
+        "preferredDuringSchedulingIgnoredDuringExecution": "Neighbours to stay away from if possible, by weight.",
+        "requiredDuringSchedulingIgnoredDuringExecution": "Neighbours to stay away from in any case.",
     },
     "Affinity": {
         "": "Preferences and demands about nodes and neighbours.",

@@ -98,6 +98,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "pvc": "The claim, word for word.",
         "source": "Where the bytes come from: exactly one.",
         "storage": "The claim; access mode and volume mode are filled in.",
+        "checkpoints": "The steps of a warm migration, in order.",
     },
     "ImportCondition": {
         "": "One aspect of the state.",
@@ -126,6 +127,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "phase": "Pending, ImportInProgress, Succeeded, Failed and the like.",
         "progress": "Per cent that are transferred, N/A while unknown.",
         "restartCount": "How often the transfer began anew.",
+        "conditions": "Bound, Running and Ready, each with a reason and a message.",
     },
     "DataVolume": {
         "": "A claim and what to fill it with, and how far that is.",
@@ -145,6 +147,7 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "DataSourceStatus": {
         "": "What the name stands for right now.",
+        "conditions": "Ready and Running, each with a reason and a message.",
     },
     "DataSource": {
         "": "A name for the claim or snapshot that DataVolumes copy.",

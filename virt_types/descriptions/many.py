@@ -17,6 +17,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "labelSelector": "The selector as a text, for autoscalers.",
         "readyReplicas": "How many guests are ready.",
         "replicas": "How many guests there are that have not ended.",
+        "conditions": "ReplicaPaused and ReplicaFailure, each with a reason and a message.",
     },
     "VirtualMachineInstanceReplicaSet": {
         "": "A number of interchangeable guests.",
@@ -40,6 +41,7 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "VirtualMachinePoolSelectors": {
         "": "Only these machines are chosen.",
+        "nodeSelectorRequirementMatcher": "Requirements on the nodes the machines are on.",
     },
     "VirtualMachinePoolSelectionPolicy": {
         "": "Which machines are chosen first.",
@@ -83,6 +85,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "labelSelector": "The selector as a text, for autoscalers.",
         "readyReplicas": "How many machines are ready.",
         "replicas": "How many machines there are.",
+        "conditions": "ReplicaPaused and ReplicaFailure, each with a reason and a message.",
     },
     "VirtualMachinePool": {
         "": "A number of machines NAME-0, NAME-1, ... with disks of their own.",

@@ -23,6 +23,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "ioThreadsPolicy": "shared, auto or supplementalPool: how disks share I/O threads.",
         "nodeSelector": "Labels a node must have.",
         "schedulerName": "Who chooses the node; default is the cluster's scheduler.",
+        "gpus": "Graphics processors that every machine gets.",
+        "hostDevices": "Devices of the node that every machine gets.",
     },
     "VirtualMachineInstancetype": {
         "": "A size for machines of one namespace.",
@@ -40,6 +42,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "CPUPreferences": {
         "": "How virtual CPUs are shown to the guest.",
         "preferredCPUTopology": "sockets, cores, threads, spread or any.",
+        "preferredCPUFeatures": "Flags the CPU gets beside those of its model.",
     },
     "ClockPreferences": {
         "": "The clock that is preferred.",

@@ -59,6 +59,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "completed": "Whether it has ended, well or not.",
         "failed": "Whether it has failed.",
         "quiesceStatus": "Whether the guest's file systems could be frozen.",
+        "volumes": "The volumes in the backup.",
     },
     "ChangedBlockTrackingStatus": {
         "": "Whether changed blocks are tracked for backups.",
@@ -232,6 +233,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "": "How far the move is.",
         "phase": "Pending, Scheduling, Running, Succeeded, Failed and steps between.",
         "synchronizationAddresses": "Where the other cluster can connect, host and port; the first one is used.",
+        "conditions": "What else is known, each with a reason and a message.",
+        "phaseTransitionTimestamps": "When each phase began.",
     },
     "VirtualMachineInstanceMigration": {
         "": "The wish to move one guest to another node, and what became of it.",

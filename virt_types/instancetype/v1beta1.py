@@ -53,7 +53,9 @@ class VirtualMachineInstancetypeSpec(Base, kw_only=True):
     """Annotations that every machine's instance gets."""
     cpu: CPUInstancetype = field(default_factory=CPUInstancetype)
     gpus: list[GPU] = field(default_factory=list)
+    """Graphics processors that every machine gets."""
     host_devices: list[HostDevice] = field(default_factory=list)
+    """Devices of the node that every machine gets."""
     io_threads: DiskIOThreads | None = None
     io_threads_policy: str | None = None
     """shared, auto or supplementalPool: how disks share I/O threads."""
@@ -100,6 +102,7 @@ class CPUPreferences(Base, kw_only=True):
     """How virtual CPUs are shown to the guest."""
 
     preferred_cpu_features: list[CPUFeature] = field(default_factory=list, name="preferredCPUFeatures")
+    """Flags the CPU gets beside those of its model."""
     preferred_cpu_topology: str | None = field(default=None, name="preferredCPUTopology")
     """sockets, cores, threads, spread or any."""
     spread_options: SpreadOptions | None = None

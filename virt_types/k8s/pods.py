@@ -59,6 +59,7 @@ class HTTPGetAction(Base, kw_only=True):
     host: str | None = None
     """Whom to connect to; default is the guest's address."""
     http_headers: list[HTTPHeader] = field(default_factory=list)
+    """Headers sent with the request."""
     path: str | None = None
     """The path to ask for; default /."""
     port: IntOrString
@@ -90,6 +91,7 @@ class PodDNSConfig(Base, kw_only=True):
     nameservers: list[str] = field(default_factory=list)
     """IP addresses of name servers, at most 3, asked besides those of dnsPolicy."""
     options: list[PodDNSConfigOption] = field(default_factory=list)
+    """Options of the resolver, besides those of dnsPolicy."""
     searches: list[str] = field(default_factory=list)
     """Search domains, at most 6, besides those of dnsPolicy."""
 

@@ -34,6 +34,7 @@ class NodeSelector(Base, kw_only=True):
     """Node terms of which one must hold."""
 
     node_selector_terms: list[NodeSelectorTerm]
+    """Terms of which one must hold; at least one."""
 
 
 class PreferredSchedulingTerm(Base, kw_only=True):
@@ -48,6 +49,7 @@ class NodeAffinity(Base, kw_only=True):
     """Which nodes are wanted."""
 
     preferred_during_scheduling_ignored_during_execution: list[PreferredSchedulingTerm] = field(default_factory=list)
+    """Nodes to be preferred, by weight."""
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
 
 
@@ -80,14 +82,18 @@ class PodAffinity(Base, kw_only=True):
     """Which neighbours are wanted."""
 
     preferred_during_scheduling_ignored_during_execution: list[WeightedPodAffinityTerm] = field(default_factory=list)
+    """Neighbours to be near to if possible, by weight."""
     required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] = field(default_factory=list)
+    """Neighbours to be near to in any case."""
 
 
 class PodAntiAffinity(Base, kw_only=True):
     """Which neighbours are not wanted."""
 
     preferred_during_scheduling_ignored_during_execution: list[WeightedPodAffinityTerm] = field(default_factory=list)
+    """Neighbours to stay away from if possible, by weight."""
     required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] = field(default_factory=list)
+    """Neighbours to stay away from in any case."""
 
 
 class Affinity(Base, kw_only=True):

@@ -60,6 +60,7 @@ class VirtualMachinePoolSelectors(Base, kw_only=True):
 
     label_selector: LabelSelector | None = None
     node_selector_requirement_matcher: list[NodeSelectorRequirement] = field(default_factory=list)
+    """Requirements on the nodes the machines are on."""
 
 
 class VirtualMachinePoolSelectionPolicy(Base, kw_only=True):
@@ -140,6 +141,7 @@ class VirtualMachinePoolStatus(Base, kw_only=True):
     """How many machines there are."""
 
     conditions: list[VirtualMachinePoolCondition] = field(default_factory=list)
+    """ReplicaPaused and ReplicaFailure, each with a reason and a message."""
     label_selector: str | None = None
     """The selector as a text, for autoscalers."""
     ready_replicas: Int32 | None = None

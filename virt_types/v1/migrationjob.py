@@ -72,12 +72,14 @@ class VirtualMachineInstanceMigrationStatus(Base, kw_only=True):
     """How far the move is."""
 
     conditions: list[VirtualMachineInstanceMigrationCondition] = field(default_factory=list)
+    """What else is known, each with a reason and a message."""
     migration_state: VirtualMachineInstanceMigrationState | None = None
     phase: str | None = None
     """Pending, Scheduling, Running, Succeeded, Failed and steps between."""
     phase_transition_timestamps: list[VirtualMachineInstanceMigrationPhaseTransitionTimestamp] = field(
         default_factory=list
     )
+    """When each phase began."""
     synchronization_addresses: list[str] = field(default_factory=list)
     """Where the other cluster can connect, host and port; the first one is used."""
 

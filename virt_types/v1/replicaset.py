@@ -44,6 +44,7 @@ class VirtualMachineInstanceReplicaSetStatus(Base, kw_only=True):
     """How many guests there are."""
 
     conditions: list[VirtualMachineInstanceReplicaSetCondition] = field(default_factory=list)
+    """ReplicaPaused and ReplicaFailure, each with a reason and a message."""
     label_selector: str | None = None
     """The selector as a text, for autoscalers."""
     ready_replicas: Int32 | None = None

@@ -143,6 +143,7 @@ class VirtualMachineInstanceBackupStatus(Base, kw_only=True):
     start_timestamp: Time | None = None
     """When it began."""
     volumes: list[VirtualMachineInstanceBackupVolumeInfo] = field(default_factory=list)
+    """The volumes in the backup."""
 
 
 class ChangedBlockTrackingStatus(Base, kw_only=True):

@@ -29,6 +29,11 @@ def structs_in(annotation: Any) -> Iterator[type[Base]]:
             yield from structs_in(argument)
 
 
+def is_list(annotation: Any) -> bool:
+    """Whether the annotation is a list, which `kubectl explain` shows beside what its elements are."""
+    return typing.get_origin(annotation) is list
+
+
 def reachable() -> list[type[Base]]:
     found: dict[type[Base], None] = {}
     todo: list[type[Base]] = list(crds.TYPES.values())
@@ -61,7 +66,7 @@ def test_every_field_says_what_it_means_or_is_self_evident() -> None:
         if not descriptions.of_field(owners(type_), field.encode_name)
         and field.encode_name not in descriptions.EVERYWHERE
         and field.encode_name not in descriptions.SELF_EVIDENT
-        and not any(structs_in(field.type))
+        and (is_list(field.type) or not any(structs_in(field.type)))
     ]
     assert silent == []
 
