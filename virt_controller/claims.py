@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from virt_types.v1 import VirtualMachine, VirtualMachineInstance
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance, Volume
 
 
 def claim_names(vmi: VirtualMachineInstance) -> list[str]:
     """The claims a VMI's volumes need, in order."""
+    return _names(vmi.spec.volumes)
+
+
+def claims_of_template(vm: VirtualMachine) -> list[str]:
+    """The claims the instances of a VM need, in order."""
+    return _names(vm.spec.template.spec.volumes)
+
+
+def _names(volumes: list[Volume]) -> list[str]:
     names = []
-    for volume in vmi.spec.volumes:
+    for volume in volumes:
         if volume.persistent_volume_claim is not None:
             names.append(volume.persistent_volume_claim.claim_name)
         elif volume.data_volume is not None:
@@ -16,10 +25,6 @@ def claim_names(vmi: VirtualMachineInstance) -> list[str]:
         elif volume.ephemeral is not None and volume.ephemeral.persistent_volume_claim is not None:
             names.append(volume.ephemeral.persistent_volume_claim.claim_name)
     return [name for name in names if name]
-
-
-def claims_of_template(vm: VirtualMachine) -> list[str]:
-    return claim_names(VirtualMachineInstance(spec=vm.spec.template.spec))
 
 
 def template_names(vm: VirtualMachine) -> list[str]:

@@ -47,7 +47,7 @@ from virt_kube.events import EventRecorder
 from virt_kube.expectations import Expectations
 from virt_kube.informer import Key, key_of
 from virt_kube.patch import diff, diff_status, guard, pointer, set_finalizers
-from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
+from virt_kube.resources import CONTROLLER_REVISIONS, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types import labels
 from virt_types.codec import decode, encode, to_builtins
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
@@ -60,7 +60,7 @@ CREATE_FAILED = "Error creating virtual machine instance: {error}"
 DELETED = "Stopped the virtual machine by deleting the virtual machine instance {uid}"
 DELETE_FAILED = "Error deleting virtual machine instance {name}: {error}"
 
-START_REVISION = "revision-start-vm-{uid}-"
+START_PREFIX = "revision-start-vm-"
 UNSTORABLE = (BadRequest, Invalid)
 
 
@@ -163,15 +163,14 @@ class Actions:
 
     async def _store_revision(self, vm: VirtualMachine) -> str:
         """Keep the spec the instance is made from; the name of the revision."""
-        name = f"{START_REVISION.format(uid=vm.metadata.uid)}{vm.metadata.generation}"
+        name = f"{START_PREFIX}{vm.metadata.uid}-{vm.metadata.generation}"
         body = revision(vm, name, {"spec": to_builtins(vm.spec)}, vm.metadata.generation or 0)
         await store(self._client, self._caches.revisions, body)
         return name
 
     async def _prune_revisions(self, vm: VirtualMachine, keep: str) -> None:
-        prefix = START_REVISION.format(uid=vm.metadata.uid)
         try:
-            await prune(self._client, self._caches.revisions, vm, prefix=prefix, keep={keep})
+            await prune(self._client, self._caches.revisions, vm, prefix=START_PREFIX, keep={keep})
         except ApiError as error:  # the next start tries again, and garbage collection has the last word
             log.info("revisions not pruned vm=%s error=%s", key_of(vm), error.message)
 
@@ -200,8 +199,19 @@ class Actions:
         patch = [*guard(vmi.metadata), {"op": "add", "path": "/metadata/ownerReferences", "value": owners}]
         if labels.VM_FINALIZER not in vmi.metadata.finalizers:
             patch += set_finalizers(vmi.metadata, [*vmi.metadata.finalizers, labels.VM_FINALIZER])[1:]
+        await self._adopt_revision(vm, vmi.status.virtual_machine_revision_name)
         await self._patch_vmi(vmi, patch)
         log.info("instance adopted namespace=%s name=%s uid=%s", *key_of(vm), vmi.metadata.uid)
+
+    async def _adopt_revision(self, vm: VirtualMachine, name: str | None) -> None:
+        """What the instance was started from goes with its new owner."""
+        stored = self._caches.revisions.get(vm.metadata.namespace, name) if name else None
+        if stored is None or stored.metadata.owner_references:
+            return
+        where, owners = "/metadata/ownerReferences", [to_builtins(owner_reference(vm))]
+        patch = [*guard(stored.metadata), {"op": "add", "path": where, "value": owners}]
+        answer = await self._client.patch(CONTROLLER_REVISIONS, *key_of(stored), patch)
+        self._caches.revisions.absorb(answer)
 
 
 def _without(finalizers: list[str]) -> list[str]:

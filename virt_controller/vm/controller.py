@@ -115,10 +115,12 @@ class VirtualMachineController:
         return tuple(name for name, claim in claims if claim is not None and claim.status.phase != "Bound")
 
     def _started_from(self, vm: VirtualMachine, vmi: VirtualMachineInstance | None) -> VirtualMachineSpec | None:
-        if vmi is None or made_from(vmi) == vm.metadata.generation:
+        name = vmi.status.virtual_machine_revision_name if vmi is not None else None
+        if vmi is None or not name:
             return None
-        name = vmi.status.virtual_machine_revision_name
-        stored = self._caches.revisions.get(vm.metadata.namespace, name) if name else None
+        if made_from(vmi) == vm.metadata.generation and vm.metadata.uid in name:
+            return None  # an adopted instance counts the generations of another VM
+        stored = self._caches.revisions.get(vm.metadata.namespace, name)
         return _spec_of(stored) if stored is not None else None
 
     def _again(self, key: Key, after: float | None) -> Verdict:

@@ -179,10 +179,12 @@ def _restart_required(
 ) -> VirtualMachineCondition | None:
     """What waits for a restart (spec 2.9); what is not known stays as it was told, while the guest lives."""
     vmi = observed.owned
-    if vmi is None or is_final(vmi) or made_from(vmi) == observed.vm.metadata.generation:
-        return told if vmi is None else None
-    if changed is None:
+    if vmi is None:
         return told
+    if is_final(vmi):
+        return None
+    if changed is None:
+        return None if made_from(vmi) == observed.vm.metadata.generation else told
     if not changed.restart:
         return None
     return VirtualMachineCondition(type="RestartRequired", status="True", message=changed.restart)

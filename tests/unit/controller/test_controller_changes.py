@@ -223,3 +223,27 @@ async def test_a_restart_with_the_same_spec_reuses_its_revision() -> None:
         await settle()
         assert status(kube)["printableStatus"] == "Running"
     assert [each for each in kube.writes() if each.plural == "controllerrevisions"] == []
+
+
+@pytest.mark.looptime
+async def test_an_adopted_guest_is_held_against_what_it_was_started_from() -> None:
+    """Its generation is another VM's, so the same number says nothing."""
+    kube = FakeKube()
+    async with controllers(kube):
+        await kube.create(VIRTUAL_MACHINES, "default", vm_object(runStrategy="Always"))
+        await settle()
+        await kube.delete(VIRTUAL_MACHINES, "default", "vm1", propagation="Orphan")
+        await settle()
+        other = vm_object(runStrategy="Always")
+        other["spec"]["template"]["spec"]["domain"]["cpu"] = {"cores": 2}
+        await kube.create(VIRTUAL_MACHINES, "default", other)
+        await settle()
+        assert restart_required(kube) == OTHER + "domain.cpu.cores"
+        revisions = kube.objects("controllerrevisions")
+        vm = kube.find(VIRTUAL_MACHINES, "default", "vm1")
+        assert vm is not None
+        assert [each["metadata"]["ownerReferences"][0]["uid"] for each in revisions] == [vm["metadata"]["uid"]]
+        await kube.delete(VIRTUAL_MACHINE_INSTANCES, "default", "vm1")
+        await settle()
+        assert restart_required(kube) is None
+        assert len(kube.objects("controllerrevisions")) == 1

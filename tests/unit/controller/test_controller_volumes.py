@@ -210,7 +210,9 @@ async def test_an_ownerless_volume_is_adopted_and_somebody_elses_used(kube: Fake
 
 
 async def test_a_volume_of_somebody_else_is_left_to_him(kube: FakeKube, cluster: Cluster) -> None:
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": True}
+    other = msgspec.json.decode(await kube.create(DATA_SOURCES, "default", {"metadata": {"name": "other"}}))
+    owner = {"kind": "DataSource", "name": "other", "uid": other["metadata"]["uid"], "controller": True}
+    owner["apiVersion"] = DATA_SOURCES.api_version
     kube_volume = {"metadata": {"name": "disk", "ownerReferences": [owner]}, "status": {"phase": "Succeeded"}}
     await kube.create(DATA_VOLUMES, "default", kube_volume)
     await cluster.create()
