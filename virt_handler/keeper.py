@@ -36,7 +36,10 @@ FACTS_INTERVAL = 120.0
 # A frozen guest may have been reset; a disk may never be given up; an image may come later.
 FROZEN_INTERVAL, DETACH_INTERVAL = 30.0, 20.0
 FIRST_RETRY, LAST_RETRY = 5.0, 120.0
+# A step that libvirt says is done, and that does not show, is not done again and again without a pause.
+SETTLING = 1.0
 THAW_RETRY = 5.0
+NO_AGENT = "can't freeze the guest: its agent is not connected"
 
 Tell = Callable[[VirtualMachineInstance, str, str, str], None]  # vmi, Normal or Warning, reason, message
 
@@ -114,6 +117,8 @@ class Keeper:
         A frozen guest only gets the new time. Raises HypervisorError.
         """
         freeze = Freeze(since_boot() + seconds if seconds else None)
+        if not domain.agent_connected:  # nothing will have been frozen, so nothing is written down
+            raise GuestAgentError(NO_AGENT)
         already = record.frozen is not None and await self.guests.is_frozen(domain.uuid)
         await self._note(record.uid, freeze)
         self._prober.hold(record.uid)
@@ -204,7 +209,7 @@ class Keeper:
 
     async def _plug(self, vmi: VirtualMachineInstance, domain: Domain, known: Attention, steps: list[Step]) -> None:
         """Every step once; one that fails does not hold the others up, and is tried again later and later."""
-        waits = [DETACH_INTERVAL] if any(isinstance(step, Detach) for step in steps) else [0.0]
+        waits = [DETACH_INTERVAL] if any(isinstance(step, Detach) for step in steps) else [SETTLING]
         for step in steps:
             name = getattr(step, "name", "processors")
             try:

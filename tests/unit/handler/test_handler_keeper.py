@@ -205,6 +205,20 @@ async def test_a_freeze_that_fails_leaves_nothing_frozen(world: World) -> None:
     assert (world.frozen(), world.guests.calls) == (None, ["freeze", "thaw"])
 
 
+async def test_a_guest_without_an_agent_is_not_written_down_as_frozen(world: World) -> None:
+    with pytest.raises(GuestAgentError, match="not connected"):
+        await world.keeper.freeze(RECORD, DOMAIN._replace(agent_connected=False), 10)
+    assert (world.frozen(), world.guests.calls) == (None, [])
+
+
+async def test_a_step_that_does_not_show_is_not_done_without_a_pause(world: World) -> None:
+    wanted = vmi(volumes=[DATA], domain={"devices": {"disks": [{"name": "data", "disk": {"bus": "scsi"}}]}})
+    for _ in range(10):
+        await world.keeper.attend(wanted, DOMAIN._replace(agent_connected=False))
+        await asyncio.sleep(0.01)
+    assert len(world.plugger.done) == 1
+
+
 async def test_a_thaw_that_fails_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "THAW_RETRY", 0.05)
     world.records.put(structs.replace(RECORD, frozen=Freeze(since_boot() - 1)))
