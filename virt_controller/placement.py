@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
-from virt_controller.neighbours import ALONE, Neighbourhood, Neighbours
+from virt_controller.neighbours import ALONE, Neighbourhood, Neighbours, looks_around
 from virt_controller.node_rules import preference, refusals
 from virt_controller.objects import Node
 from virt_controller.phase import is_final
@@ -23,6 +24,7 @@ QEMU_OVERHEAD = 50 * MIB
 VCPU_OVERHEAD = 8 * MIB
 GRAPHICS_OVERHEAD = 32 * MIB
 PAGE_TABLE_SHARE = 512
+QUANTITIES = 4096  # texts remembered with what they mean: nodes and VMIs have few different sizes
 
 
 class Demand(NamedTuple):
@@ -54,12 +56,16 @@ def place(
     nodes: Iterable[Node],
     taken: Mapping[str, Demand],
     neighbours: Neighbours = ALONE,
+    *,
+    by_room: bool = False,
 ) -> Placed | Unschedulable:
     """The node for `vmi`; `taken` is what other VMIs take of each node already (`taken_by` counts it).
 
-    `neighbours` are asked only for VMIs that affinities or spread constraints speak of.
+    `neighbours` are asked only for VMIs that affinities or spread constraints speak of. `by_room`: the nodes come with
+    the most free memory first, and by name where that is the same; then the first that fits a VMI without wishes is it.
     """
-    candidates = sorted(nodes, key=lambda node: node.metadata.name)
+    candidates = list(nodes) if by_room else sorted(nodes, key=lambda node: node.metadata.name)
+    takes_first = by_room and not _has_wishes(vmi)
     around = Neighbourhood(vmi, candidates, neighbours)
     wanted = demand(vmi)
     fitting: list[tuple[int, int, str]] = []
@@ -69,8 +75,10 @@ def place(
         reasons = [*refusals(vmi, node), *around.refusals(node), *_lacks(node, wanted, used)]
         if reasons:
             refused.append(", ".join(reasons))
+        elif takes_first:
+            return Placed(node.metadata.name)
         else:
-            free = _allocatable(node).memory - used.memory
+            free = allocatable(node).memory - used.memory
             liking = preference(vmi, node) + around.preference(node)
             fitting.append((-liking, -free, node.metadata.name))
     if fitting:
@@ -83,8 +91,8 @@ def demand(vmi: VirtualMachineInstance) -> Demand:
     requests = vmi.spec.domain.resources.requests
     vcpus = _vcpus(vmi)
     memory = vmi.spec.domain.memory
-    guest = _quantity(memory.guest if memory else None, to_bytes)
-    asked = _quantity(requests.get("memory"), to_bytes) or guest
+    guest = _quantity(memory.guest if memory else None, _whole_bytes)
+    asked = _quantity(requests.get("memory"), _whole_bytes) or guest
     graphics = vmi.spec.domain.devices.autoattach_graphics_device is not False
     overhead = (
         QEMU_OVERHEAD + VCPU_OVERHEAD * vcpus + (guest or asked) // PAGE_TABLE_SHARE + GRAPHICS_OVERHEAD * graphics
@@ -102,8 +110,12 @@ def _vcpus(vmi: VirtualMachineInstance) -> int:
     return max(1, (cpu.sockets or 1) * (cpu.cores or 1) * (cpu.threads or 1))
 
 
+@lru_cache(maxsize=QUANTITIES)
 def _millis(value: str | int | float) -> int:
     return int(parse(value) * Decimal(1000))
+
+
+_whole_bytes = lru_cache(maxsize=QUANTITIES)(to_bytes)
 
 
 def _quantity(value: str | int | float | None, read: Callable[[str | int | float], int]) -> int:
@@ -125,13 +137,19 @@ def taken_by(vmis: Iterable[VirtualMachineInstance]) -> dict[str, Demand]:
     return taken
 
 
-def _allocatable(node: Node) -> Demand:
+def _has_wishes(vmi: VirtualMachineInstance) -> bool:
+    affinity = vmi.spec.affinity.node_affinity if vmi.spec.affinity else None
+    return looks_around(vmi) or bool(affinity and affinity.preferred_during_scheduling_ignored_during_execution)
+
+
+def allocatable(node: Node) -> Demand:
+    """What a node has for VMIs."""
     resources = node.status.allocatable
-    return Demand(_quantity(resources.get("cpu"), _millis), _quantity(resources.get("memory"), to_bytes))
+    return Demand(_quantity(resources.get("cpu"), _millis), _quantity(resources.get("memory"), _whole_bytes))
 
 
 def _lacks(node: Node, wanted: Demand, used: Demand) -> Iterator[str]:
-    size = _allocatable(node)
+    size = allocatable(node)
     missing = wanted.memory - (size.memory - used.memory)
     if missing > 0:
         yield (

@@ -5,7 +5,7 @@ The VM loop asks when it creates an instance, so that it is born placed; the VMI
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,14 +13,14 @@ from virt_controller.caches import ANY, REPELLING_INDEX
 from virt_controller.neighbours import Neighbours, repels
 from virt_controller.objects import Node, PersistentVolumeClaim
 from virt_controller.phase import PENDING, SCHEDULED, drop_conditions, enter, is_final, set_condition
-from virt_controller.placement import Demand, Placed, place, taken_by
+from virt_controller.placement import Placed, demand, place
+from virt_controller.rooms import Rooms
 from virt_controller.vmi.volumes import Disks, Wait, data_volumes_ready, missing
 from virt_kube.informer import Informer, Key, key_of
 from virt_types import labels
 from virt_types.cdi.objects import DataVolume
 from virt_types.v1 import VirtualMachineInstance
 
-NOTHING = Demand(0, 0)
 NOT_SCHEDULED = "virt-launcher pod has not yet been scheduled"
 NOT_RUNNING = "Guest VM is not reported as running"
 
@@ -35,12 +35,11 @@ class Placer:
         claims: Informer[PersistentVolumeClaim],
         volumes: Informer[DataVolume],
     ) -> None:
-        self._nodes = nodes
         self._vmis = vmis
         self._claims = claims
         self._volumes = volumes
         self._assumed: dict[Key, VirtualMachineInstance] = {}
-        self._taken: dict[str, Demand] = {}
+        self._rooms = Rooms(nodes)
         vmis.add_handler(self._count)
 
     def apply(self, vmi: VirtualMachineInstance, now: float) -> Wait | None:
@@ -68,10 +67,17 @@ class Placer:
         """Count `vmi` as placed while the API is told so."""
         key = key_of(vmi)
         self._assumed[key] = vmi
+        self._take(vmi)
         try:
             yield
         finally:
-            self._assumed.pop(key, None)
+            self._settle(key)
+
+    def _settle(self, key: Key) -> None:
+        """The cache has it, or it came to nothing."""
+        vmi = self._assumed.pop(key, None)
+        if vmi is not None:
+            self._give(vmi)
 
     def _placed(self) -> list[VirtualMachineInstance]:
         """Whoever has a node, those that are only assumed to have one included."""
@@ -82,24 +88,25 @@ class Placer:
         known = self._vmis.by_index(REPELLING_INDEX, ANY)
         return [*known, *(each for each in self._assumed.values() if repels(each))]
 
-    def _taken_now(self) -> Mapping[str, Demand]:
-        """The running count, and what is assumed but not in the cache yet."""
-        taken = self._taken
-        for key, vmi in self._assumed.items():
-            known = self._vmis.get(*key)
-            if known is None or not known.status.node_name:
-                taken = _plus(taken, taken_by([vmi]))
-        return taken
-
     def _count(self, old: VirtualMachineInstance | None, new: VirtualMachineInstance | None) -> None:
-        for node, demand in taken_by([old] if old is not None else []).items():
-            self._taken[node] -= demand
-        for node, demand in taken_by([new] if new is not None else []).items():
-            self._taken[node] = self._taken.get(node, NOTHING) + demand
+        if old is not None:
+            self._give(old)
+        if new is not None:
+            if new.status.node_name:
+                self._settle(key_of(new))
+            self._take(new)
+
+    def _take(self, vmi: VirtualMachineInstance) -> None:
+        if vmi.status.node_name and not is_final(vmi):
+            self._rooms.take(vmi.status.node_name, demand(vmi))
+
+    def _give(self, vmi: VirtualMachineInstance) -> None:
+        if vmi.status.node_name and not is_final(vmi):
+            self._rooms.give(vmi.status.node_name, demand(vmi))
 
     def _place(self, vmi: VirtualMachineInstance, now: float) -> Wait | None:
         neighbours = Neighbours(self._placed, self._repelling)
-        result = place(vmi, self._nodes.list(), self._taken_now(), neighbours)
+        result = place(vmi, self._rooms.nodes(), self._rooms.taken, neighbours, by_room=True)
         if not isinstance(result, Placed):
             return Wait(result.message, event="FailedScheduling", event_type="Warning")
         vmi.metadata.labels = {**vmi.metadata.labels, labels.NODE_NAME: result.node}
@@ -108,10 +115,6 @@ class Placer:
         enter(vmi.status, SCHEDULED, now)
         set_condition(vmi.status, "Ready", False, reason="GuestNotRunning", message=NOT_RUNNING, now=now)
         return None
-
-
-def _plus(left: Mapping[str, Demand], right: Mapping[str, Demand]) -> dict[str, Demand]:
-    return {node: left.get(node, NOTHING) + right.get(node, NOTHING) for node in left.keys() | right.keys()}
 
 
 def _write_readiness(vmi: VirtualMachineInstance, disks: Disks, now: float) -> None:

@@ -270,4 +270,4 @@ def test_the_running_count_is_what_counting_would_give(story: list[tuple[str, st
         else:
             caches.vmis.absorb(encode(changed))
         counted = taken_by(caches.vmis.list())
-        assert {node: taken for node, taken in placer._taken.items() if any(taken)} == counted
+        assert {node: taken for node, taken in placer._rooms.taken.items() if any(taken)} == counted
