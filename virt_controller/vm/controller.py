@@ -165,8 +165,14 @@ class VirtualMachineController:
         said = trouble(new) if new is not None else ""
         for vm in self._caches.vms.by_index(VOLUME_INDEX, str(key_of(volume))):
             self.queue.add(key_of(vm))
-            if said and (old is None or said != trouble(old)):
+            news = said != trouble(old) if old is not None else not _has_said(vm, said)
+            if said and news:
                 self._recorder.event(vm, "Warning", "FailedDataVolumeImport", said)
+
+
+def _has_said(vm: VirtualMachine, text: str) -> bool:
+    """Whether the VM's status quotes it already: a restart of this program is no news."""
+    return any(text in (condition.message or "") for condition in vm.status.conditions)
 
 
 def _progress_only(old: DataVolume, new: DataVolume) -> bool:

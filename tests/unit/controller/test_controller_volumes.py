@@ -163,6 +163,11 @@ async def test_an_import_that_fails_is_told(cluster: Cluster, phase: str, condit
     await asyncio.sleep(600)
     told = [each.get("count", 1) for each in cluster.kube.objects("events") if each["message"] == event]
     assert told == [1]
+    again = asyncio.create_task(run(cluster.kube, options=Options(clock=loop_clock, jitter=lambda: 0.0)))
+    await asyncio.sleep(5)
+    assert cluster.events("FailedDataVolumeImport") == [event]
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
 
 
 async def test_a_worker_that_fails_again_and_again_is_quoted(cluster: Cluster) -> None:
