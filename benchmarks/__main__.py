@@ -16,7 +16,7 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import api_types, measure
+from benchmarks import api_types, many_machines, measure
 from benchmarks.cluster import BIN, IMAGE, Cluster, cluster, machine_manifest
 from benchmarks.domain_xml import domain_cost
 from benchmarks.measure import Amount, Ratio
@@ -167,7 +167,7 @@ def table(results: list[Ratio | Amount]) -> str:
             rows.append(f"| {result.name} | {figures} | ≤ {result.limit:g} | {verdict} |")
         else:
             rows.append(
-                f"| {result.name} | {result.value:.1f} {result.unit} | ≤ {result.limit:g} {result.unit} | {verdict} |"
+                f"| {result.name} | {result.value:.1f} {result.unit} | ≤ {result.limit:.3g} {result.unit} | {verdict} |"
             )
     return "\n".join(rows)
 
@@ -182,7 +182,11 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="write the results below the marker of this Markdown file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
-        results = [*_measured(_layout(Path(scratch)), options.rounds), *api_types.results(options.rounds * 2)]
+        results = [
+            *_measured(_layout(Path(scratch)), options.rounds),
+            *api_types.results(options.rounds * 2),
+            *many_machines.results(),
+        ]
     text = f"{datetime.now(UTC):%Y-%m-%d}, {measure.machine()}\n\n{table(results)}\n"
     print(text)
     if options.report:

@@ -154,5 +154,5 @@ def test_a_signing_key_is_kept_and_private(tmp_path: Path) -> None:
     assert pki.signing_key(path).public_key().public_numbers() == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_text("no key")
-    with pytest.raises(PkiError, match="tokens.key can't be used"):
+    with pytest.raises(PkiError, match=r"tokens\.key can't be used"):
         pki.signing_key(path)
