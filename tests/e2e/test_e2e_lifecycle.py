@@ -109,6 +109,39 @@ def test_a_changed_template_is_picked_up_at_the_next_start(cluster: Cluster, vm:
     assert cluster.get("vmi", vm)["spec"]["domain"]["resources"]["requests"]["memory"] == "112M"
 
 
+def test_a_claim_and_a_socket_are_plugged_into_a_running_machine(cluster: Cluster, vm: str) -> None:
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "8Mi"}}}
+    made = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": f"{vm}-c"}, "spec": claim}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(made))
+    cluster.kubectl("apply", "-f", "-", stdin=cluster.machine(vm, runStrategy="Always"))
+    cluster.wait_phase(vm, "Running")
+    before = uid(cluster, vm)
+    path = f"/apis/subresources.kubevirt.io/v1/namespaces/{NAMESPACE}/virtualmachines/{vm}"
+    source = {"persistentVolumeClaim": {"claimName": f"{vm}-c"}}
+    body = {"name": "more", "disk": {"disk": {"bus": "scsi"}}, "volumeSource": source}
+    cluster.kubectl("replace", "--raw", f"{path}/addvolume", "-f", "-", stdin=json.dumps(body))
+
+    def phase() -> str:
+        told = (cluster.get("vmi", vm) or {"status": {}})["status"].get("volumeStatus", [])
+        return str(next((each.get("phase") for each in told if each["name"] == "more"), "none"))
+
+    eventually(lambda: phase() == "Ready", within=20, what="the volume Ready")
+    cluster.kubectl("replace", "--raw", f"{path}/removevolume", "-f", "-", stdin='{"name": "more"}')
+    eventually(lambda: phase() == "none", within=60, what="the volume gone")
+    cluster.kubectl("patch", "vm", vm, "--type=merge", "-p", SOCKETS)
+
+    def sockets() -> int:
+        return int(cluster.get("vmi", vm)["status"]["currentCPUTopology"]["sockets"])
+
+    eventually(lambda: sockets() == 2, within=20, what="two sockets")
+    conditions = {each["type"] for each in cluster.get("vm", vm)["status"]["conditions"]}
+    assert "RestartRequired" not in conditions
+    assert uid(cluster, vm) == before
+
+
+SOCKETS = '{"spec": {"template": {"spec": {"domain": {"cpu": {"sockets": 2}}}}}}'
+
+
 def test_orphaned_instance_keeps_running_and_is_adopted(cluster: Cluster, vm: str) -> None:
     manifest = cluster.machine(vm, running=True)
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
