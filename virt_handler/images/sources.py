@@ -7,6 +7,7 @@ manifest asked for by digest must have it. Every failure is an ImageError.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -33,6 +34,10 @@ CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 class Credentials(NamedTuple):
     user: str
     password: str
+
+    def basic(self) -> str:
+        """The value of an Authorization header."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
 class Source(Protocol):
@@ -172,10 +177,9 @@ class Registry:
 
     async def _authorize(self, challenge: str) -> str:
         scheme, _, rest = challenge.partition(" ")
-        credentials = self._credentials
-        basic = aiohttp.BasicAuth(credentials.user, credentials.password) if credentials is not None else None
-        if scheme.lower() == "basic" and basic is not None:
-            return basic.encode()
+        basic = self._credentials.basic() if self._credentials is not None else ""
+        if scheme.lower() == "basic" and basic:
+            return basic
         if scheme.lower() != "bearer":
             raise self._refusal(401)
         fields = dict(CHALLENGE.findall(rest))
@@ -186,7 +190,11 @@ class Registry:
             query["service"] = service
         with self._mapped():
             async with self._session.get(
-                realm, params=query, auth=basic, timeout=TIMEOUT, allow_redirects=False
+                realm,
+                params=query,
+                headers={"Authorization": basic} if basic else {},
+                timeout=TIMEOUT,
+                allow_redirects=False,
             ) as reply:
                 if reply.status != 200:
                     raise self._refusal(reply.status)

@@ -6,7 +6,6 @@ Called by `workers`, which tries again; `disk` makes the disk of what each sourc
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import errno
 import ssl
@@ -122,8 +121,7 @@ class Filler:
             headers += [_header(value.decode(errors="replace"), f"secret {name}") for value in secret.values()]
         login = await self._login(namespace, source.secret_ref, "spec.source.http.secretRef")
         if login is not None:
-            pair = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
-            headers.append(("Authorization", f"Basic {pair}"))
+            headers.append(("Authorization", login.basic()))
         tls = await self._tls(namespace, source.cert_config_map, "spec.source.http.certConfigMap")
         if source.insecure_skip_verify:
             tls = ssl.create_default_context()
