@@ -49,6 +49,14 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def recorded(session: nox.Session) -> None:
+    """Replay everything a real kube-apiserver answered, over HTTP and with kubectl; the same tests on both servers."""
+    environment = {**ENVIRONMENT, "RECORDED": "all"}
+    tests = ("tests/api/test_apiserver_recorded.py", "tests/api/test_both_servers.py")
+    session.run("python", "-m", "pytest", "-rs", *tests, *session.posargs, env=environment)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Strange manifests and objects, a minute for each reader (-- SECONDS: as many)."""
     seconds = session.posargs[0] if session.posargs else "60"

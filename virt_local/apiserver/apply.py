@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
+
 from virt_kube.api import ApiError, Json
 from virt_local.apiserver import metadata
 from virt_local.apiserver.call import Call
@@ -35,6 +37,8 @@ from virt_local.apiserver.ownership import (
     write,
 )
 from virt_local.apiserver.status import bad_request, server_error
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def require_patch(call: Call, patch: Any) -> Json:
@@ -110,7 +114,21 @@ def applied_to(call: Call, live: Json, applied: Json, schema: Json, *, force: bo
         time = metadata.now()
     managers[ours] = Owned(wanted, time)
     write(new["metadata"], managers)
+    if call.manager == "kubectl":
+        _keep_last_applied(new, applied)
     return new
+
+
+def _keep_last_applied(obj: Json, applied: Json) -> None:
+    """kubectl's own note of a client-side apply follows its server-side ones, so that both can be mixed; in place."""
+    annotations = obj["metadata"].get("annotations") or {}
+    if LAST_APPLIED not in annotations:
+        return
+    meta = dict(applied["metadata"])
+    if "annotations" in meta:
+        meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
+    noted = msgspec.json.encode({**applied, "metadata": meta}, order="sorted")
+    annotations[LAST_APPLIED] = noted.decode() + "\n"
 
 
 def _merge(live: Any, applied: Any, schema: Json) -> Any:
