@@ -8,6 +8,7 @@ Needs root, libvirt and QEMU, like the product itself. Ends with 1 when a target
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import api_types, many_machines, measure
+from benchmarks import api_server, api_types, many_machines, measure
 from benchmarks.cluster import BIN, IMAGE, Cluster, cluster, machine_manifest
 from benchmarks.domain_xml import domain_cost
 from benchmarks.measure import Amount, Ratio
@@ -166,9 +167,9 @@ def table(results: list[Ratio | Amount]) -> str:
             figures = f"{result.value:.2f} ({_duration(result.ours)} over {_duration(result.peer)})"
             rows.append(f"| {result.name} | {figures} | ≤ {result.limit:g} | {verdict} |")
         else:
-            rows.append(
-                f"| {result.name} | {result.value:.1f} {result.unit} | ≤ {result.limit:.3g} {result.unit} | {verdict} |"
-            )
+            limited = math.isfinite(result.limit)
+            target = f"≤ {result.limit:.3g} {result.unit} | {verdict}" if limited else "— | to compare with"
+            rows.append(f"| {result.name} | {result.value:.1f} {result.unit} | {target} |")
     return "\n".join(rows)
 
 
@@ -186,6 +187,7 @@ def main() -> int:
             *_measured(_layout(Path(scratch)), options.rounds),
             *api_types.results(options.rounds * 2),
             *many_machines.results(),
+            *api_server.results(),
         ]
     text = f"{datetime.now(UTC):%Y-%m-%d}, {measure.machine()}\n\n{table(results)}\n"
     print(text)

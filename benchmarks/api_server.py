@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import gc
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -146,7 +147,7 @@ def compared(scratch: Path, rounds: int) -> list[Ratio | Amount]:
         mine = measured(server, rounds)
     if not peer_here():
         print(f"peer not here: set {ASSETS} to a folder with etcd and kube-apiserver for ratios\n", file=sys.stderr)
-        floor = Amount("the disk's own fdatasync of 8 KiB, median", disk(scratch) * 1e3, "ms", sys.maxsize)
+        floor = Amount("the disk's own fdatasync of 8 KiB, median", disk(scratch) * 1e3, "ms", math.inf)
         return [floor, *(_alone(field, getattr(mine, field)) for field in Figures._fields)]
     with peer(scratch / "peer") as server:
         other = measured(server, rounds)
@@ -206,7 +207,7 @@ def burdened(scratch: Path, vmis: int, watches: int) -> list[Amount]:
         wire.close()
     return [
         Amount(f"{vmis:,} VMIs of 6 KiB, each adds", per_object / 1024, "KiB", 12),
-        Amount("creating them, one after the other", rate, "a second", sys.maxsize),
+        Amount("creating them, one after the other", rate, "a second", math.inf),
         Amount(f"{watches:,} watches over TLS, each adds", per_watch / 1024, "KiB", 64),
         Amount(f"guarded PATCH among {vmis:,} VMIs, median", statistics.median(quiet) * 1e3, "ms", 10),
         Amount(f"guarded PATCH beside {watches:,} watches, median", statistics.median(among) * 1e3, "ms", 100),
@@ -281,7 +282,7 @@ def silent(server: Server, count: int) -> Iterator[None]:
             wire.close()
 
 
-def results(rounds: int, vmis: int = 10_000, watches: int = 2_000) -> list[Ratio | Amount]:
+def results(rounds: int = 3, vmis: int = 10_000, watches: int = 2_000) -> list[Ratio | Amount]:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
         return [*compared(Path(scratch), rounds), *burdened(Path(scratch), vmis, watches)]
 
