@@ -26,16 +26,34 @@ from virt_handler.volumes.objects import Objects
 from virt_handler.volumes.prepare import Volumes
 from virt_local.claims import CLASS, Claim
 from virt_local.endpoints import Guest, Service, selected, target_port
+from virt_types.check import judge, ours
 from virt_types.codec import from_builtins
 from virt_types.crds import custom_resource_definitions
 from virt_types.defaults import default_vm, default_vmi
 from virt_types.expansion.offline import Neighbours
 from virt_types.legacy import convert
 from virt_types.manifest import load
+from virt_types.pool.v1beta1 import VirtualMachinePool
 from virt_types.settings import GATES
 from virt_types.structural import compile_schema
-from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceSpec, VirtualMachineSpec, Volume
-from virt_types.validation import disks, guest, machine, network, validate_vm, validate_vmi
+from virt_types.v1 import (
+    VirtualMachine,
+    VirtualMachineInstance,
+    VirtualMachineInstanceReplicaSet,
+    VirtualMachineInstanceSpec,
+    VirtualMachineSpec,
+    Volume,
+)
+from virt_types.validation import (
+    disks,
+    guest,
+    machine,
+    network,
+    validate_pool,
+    validate_replica_set,
+    validate_vm,
+    validate_vmi,
+)
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "docs" / "manifests.md"
@@ -83,7 +101,21 @@ def objects(shown: Shown) -> list[Json]:
         obj, notes = convert(document.obj)
         assert bool(notes) == (shown.where in OLD_SPELLING), notes
         found.append(obj if "apiVersion" in obj else instance_around(obj))
+        found += members_of(obj)
     return found
+
+
+def members_of(obj: Json) -> list[Json]:
+    """One machine of those that a replica set or pool keeps."""
+    match obj.get("kind"):
+        case "VirtualMachineInstanceReplicaSet":
+            kind, member = "VirtualMachineInstance", obj["spec"]["template"]
+        case "VirtualMachinePool":
+            kind, member = "VirtualMachine", obj["spec"]["virtualMachineTemplate"]
+        case _:
+            return []
+    metadata = {**member["metadata"], "name": f"{obj['metadata']['name']}-0"}
+    return [{"apiVersion": "kubevirt.io/v1", "kind": kind, "metadata": metadata, "spec": member["spec"]}]
 
 
 def instance_around(fragment: Json) -> Json:
@@ -109,6 +141,12 @@ def complete(obj: Json) -> VirtualMachine | VirtualMachineInstance:
     return vmi
 
 
+def validate_keeper(obj: Json) -> list[Any]:
+    if obj["kind"] == "VirtualMachinePool":
+        return validate_pool(from_builtins(obj, VirtualMachinePool))
+    return validate_replica_set(from_builtins(obj, VirtualMachineInstanceReplicaSet))
+
+
 def spec_of(obj: Json) -> Json:
     return cast(Json, obj["spec"]["template"]["spec"] if obj["kind"] == "VirtualMachine" else obj["spec"])
 
@@ -118,7 +156,21 @@ def of_kinds(found: list[Json], *kinds: str) -> list[Json]:
 
 
 def machines_of(found: list[Json]) -> list[Json]:
-    return of_kinds(found, "VirtualMachine", "VirtualMachineInstance")
+    """The machines and instances, those that replica sets and pools make among them."""
+    return [made for obj in found for made in machine_of(obj)]
+
+
+def machine_of(obj: Json) -> list[Json]:
+    spec = obj.get("spec", {})
+    made = {
+        "VirtualMachineInstanceReplicaSet": ("VirtualMachineInstance", spec.get("template")),
+        "VirtualMachinePool": ("VirtualMachine", spec.get("virtualMachineTemplate")),
+    }.get(obj["kind"])
+    if made is not None:
+        kind, template = made
+        metadata = {"name": obj["metadata"]["name"]} | template.get("metadata", {})
+        return [{"apiVersion": "kubevirt.io/v1", "kind": kind, "metadata": metadata, "spec": template["spec"]}]
+    return of_kinds([obj], "VirtualMachine", "VirtualMachineInstance")
 
 
 def test_there_is_something_to_test() -> None:
@@ -130,6 +182,10 @@ def test_there_is_something_to_test() -> None:
 def test_a_shown_manifest_is_taken_and_becomes_a_domain(shown: Shown, walkers: dict[str, Any]) -> None:
     found = objects(shown)
     assert found
+    assert [judge(obj, beside=Neighbours(found)).causes for obj in found if ours(obj)] == [[]] * sum(map(ours, found))
+    for obj in of_kinds(found, "VirtualMachineInstanceReplicaSet", "VirtualMachinePool"):
+        walked = walkers[obj["kind"]](copy.deepcopy(obj))
+        assert (walked.causes, walked.unknown, validate_keeper(obj)) == ([], [], [])
     for obj in machines_of(found):
         walked = walkers[obj["kind"]](copy.deepcopy(obj))
         assert (walked.causes, walked.unknown) == ([], [])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from virt_types.codec import encode, from_builtins, to_builtins
 from virt_types.crds import custom_resource_definitions
 from virt_types.defaults import default_vm, default_vmi
-from virt_types.legacy import convert
+from virt_types.legacy import CHANGES, CURRENT, GROUP, KINDS_OF_V1ALPHA1, MOVED, OLD_KINDS, OLD_VERSIONS, convert
 from virt_types.manifest import load
 from virt_types.structural import compile_schema
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
@@ -168,3 +168,14 @@ def test_idempotent_and_harmless(version: str, kind: str, spec: Any) -> None:
     new, _ = convert(obj)
     assert obj == before
     assert convert(new) == (new, [])
+
+
+def test_the_documentation_lists_every_old_spelling() -> None:
+    """Table "Older spellings" of docs/manifests.md: every old version, kind and field, and what is there today."""
+    text = (Path(__file__).resolve().parents[3] / "docs/manifests.md").read_text()
+    table = text.partition("## Older spellings\n")[2].partition("\n\n`virtctl`")[0]
+    words = set(re.findall(r"[A-Za-z0-9./]+", table))
+    kinds = {*OLD_KINDS, *OLD_KINDS.values(), *KINDS_OF_V1ALPHA1, *KINDS_OF_V1ALPHA1.values(), *MOVED}
+    spelled = {*OLD_VERSIONS, *kinds, *MOVED.values(), CURRENT, "registryDisk", "volumeName", "dev", "devices"}
+    assert {word for word in spelled if word not in words and f"{GROUP}/{word}" not in words} == set()
+    assert len(CHANGES) == len({"registryDisk", "volumeName", "dev"}), "a new change needs a row there"
