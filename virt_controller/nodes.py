@@ -56,6 +56,7 @@ class NodeController:
         self._caches = caches
         self._recorder = recorder
         self._clock = clock
+        self._began = clock()
         self._gone_since: dict[str, float] = {}
         self._tainted_since: dict[tuple[str, str], float] = {}
         caches.nodes.add_handler(self._on_node)
@@ -84,9 +85,16 @@ class NodeController:
             return Retry(rest, "Alive")
         if node.metadata.labels.get(labels.NODE_SCHEDULABLE) == "true":
             await self._close(node)
-        off = any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints)
+        if any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints):
+            for vmi in self._living(name):
+                await self._mark_lost(vmi, name)
+            return None
+        # A program that was away has not listened: the agent may only be starting, as this one is.
+        unheard = max(beat, self._began) + SILENCE_SECONDS - self._clock()
+        if unheard > 0:
+            return Retry(unheard, "Listening")
         for vmi in self._living(name):
-            await (self._mark_lost(vmi, name) if off else self._mark_unknown(vmi, name, beat))
+            await self._mark_unknown(vmi, name, beat)
         return None
 
     async def _mourn(self, name: str) -> Verdict:

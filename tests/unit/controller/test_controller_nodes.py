@@ -68,6 +68,24 @@ async def test_a_beating_heart_keeps_a_node_open() -> None:
 
 
 @pytest.mark.looptime
+async def test_a_controller_that_was_away_listens_before_it_doubts() -> None:
+    """`virtctl local up` after a weekend starts controllers and agent at the same time."""
+    async with Cluster() as cluster:
+        await add_node(cluster.kube, heartbeat=rfc3339(loop_clock() - 3600))
+        vmi = vmi_object()
+        vmi["status"] = {"phase": "Running", "nodeName": "node1", "conditions": [{"type": "Ready", "status": "True"}]}
+        await cluster.kube.create(VIRTUAL_MACHINE_INSTANCES, "ns", vmi)
+        await asyncio.sleep(200)
+        assert cluster.condition("Ready")["status"] == "True"
+        beat = {"metadata": {"annotations": {"kubevirt.io/heartbeat": rfc3339(loop_clock())}}}
+        await cluster.kube.patch(NODES, "", "node1", beat, kind="merge")
+        await asyncio.sleep(250)
+        assert cluster.condition("Ready")["status"] == "True"
+        await asyncio.sleep(60)
+        assert cluster.condition("Ready")["status"] == "Unknown"
+
+
+@pytest.mark.looptime
 async def test_a_node_that_was_deleted_and_stays_away_has_lost_its_guests() -> None:
     async with Cluster() as cluster:
         await silent_node(cluster)
