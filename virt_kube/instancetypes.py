@@ -111,7 +111,7 @@ async def find(
         return None
     if not (matcher.name or matcher.revision_name):
         raise NotFindable(reference.word, UNRESOLVED.format(word=reference.word))
-    namespace = vm.metadata.namespace
+    resource, namespace = reference.resource_of(matcher.kind), vm.metadata.namespace
     revision = revision_of(vm, reference)
     try:
         if revision:
@@ -119,7 +119,6 @@ async def find(
             stored = stored or await kube.get(CONTROLLER_REVISIONS, namespace, revision)
             body = _data(stored, reference.word, namespace, revision)
         else:
-            resource = reference.resource_of(matcher.kind)
             body = await kube.get(resource, namespace if resource.namespaced else "", matcher.name or "")
         return Found(body, codec.decode(body, reference.type).spec, revision)
     except (NotFound, InvalidObject) as error:

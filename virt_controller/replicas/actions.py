@@ -7,13 +7,14 @@ import secrets
 from functools import partial
 
 from virt_controller.caches import Caches
+from virt_controller.lasting import is_lasting
 from virt_controller.members import adoption, all_of, disowning, in_growing_batches, owner_reference
 from virt_controller.placer import Placer
 from virt_controller.replicas.effects import Adopt, Create, Delete, DeleteFinished, Disown, Effect, WriteStatus
 from virt_controller.replicas.observed import Observed
 from virt_controller.vm.effects import EffectFailed
 from virt_controller.vm.observed import Failure
-from virt_kube.api import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, KubeClient, NotFound, Unreachable
+from virt_kube.api import AlreadyExists, ApiError, Conflict, KubeClient, NotFound, Unreachable
 from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder
 from virt_kube.expectations import Expectations
@@ -43,7 +44,6 @@ DELETE_TEXTS = {Delete: (DELETED, DELETE_FAILED), DeleteFinished: (CLEARED, CLEA
 SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own: no word comes of them
 SUFFIX_LENGTH = 5
 LONGEST_NAME = 63
-UNSTORABLE = (BadRequest, Invalid)
 
 
 class Actions:
@@ -123,7 +123,7 @@ class Actions:
         except ApiError as error:
             self._expected.created(uid)
             failure = Failure("FailedCreate", CREATE_FAILED.format(error=error.message))
-            raise EffectFailed(failure, permanent=isinstance(error, UNSTORABLE)) from error
+            raise EffectFailed(failure, permanent=is_lasting(error)) from error
         log.info("replica created namespace=%s name=%s node=%s", namespace, name, vmi.status.node_name or "-")
         self._recorder.event(replica_set, "Normal", "SuccessfulCreate", CREATED.format(name=name))
         if wait is not None and wait.event and created is not None:

@@ -7,6 +7,7 @@ import logging
 from msgspec.structs import replace
 
 from virt_controller.caches import Caches
+from virt_controller.lasting import is_lasting
 from virt_controller.placer import Placer
 from virt_controller.revisions import prune, revision, store
 from virt_controller.vm.data_volumes import DataVolumes
@@ -34,9 +35,7 @@ from virt_controller.vm.plugged import plugged
 from virt_kube.api import (
     AlreadyExists,
     ApiError,
-    BadRequest,
     Conflict,
-    Invalid,
     JsonPatch,
     KubeClient,
     NotFound,
@@ -61,7 +60,6 @@ DELETED = "Stopped the virtual machine by deleting the virtual machine instance 
 DELETE_FAILED = "Error deleting virtual machine instance {name}: {error}"
 
 START_PREFIX = "revision-start-vm-"
-UNSTORABLE = (BadRequest, Invalid)
 
 
 class Actions:
@@ -154,7 +152,7 @@ class Actions:
             raise  # says nothing about the VM; the runner tries again
         except ApiError as error:
             failure = Failure("FailedCreate", CREATE_FAILED.format(error=error.message))
-            raise EffectFailed(failure, permanent=isinstance(error, UNSTORABLE)) from error
+            raise EffectFailed(failure, permanent=is_lasting(error)) from error
         log.info("instance created namespace=%s name=%s node=%s", namespace, name, vmi.status.node_name or "-")
         self._recorder.event(vm, "Normal", "SuccessfulCreate", CREATED.format(name=name))
         if wait is not None and wait.event and created is not None:
