@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
@@ -71,7 +72,11 @@ def attributes(method: str, path: str) -> Json | None:
 def spec(headers: CIMultiDictProxy[str] | Mapping[str, str], asked: Json) -> Json:
     """The review's spec: who asks for what. Several headers of a name are several values."""
     every = headers.getall if isinstance(headers, CIMultiDictProxy) else lambda name: [headers[name]]
-    extra = {name[len(EXTRA) :].lower(): every(name) for name in set(headers) if name.lower().startswith(EXTRA.lower())}
+    extra = {
+        unquote(name[len(EXTRA) :].lower()): every(name)
+        for name in set(headers)
+        if name.lower().startswith(EXTRA.lower())
+    }
     groups = every(GROUPS) if GROUPS in headers else []
     found: Json = {"user": headers[USER], "groups": groups, "resourceAttributes": asked}
     return found | ({"extra": extra} if extra else {})

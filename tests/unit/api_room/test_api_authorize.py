@@ -47,12 +47,12 @@ def test_what_is_asked(method: str, path: str, expected: Any) -> None:
 
 def test_who_asks() -> None:
     headers = CIMultiDict({"X-Remote-User": "jane"})
-    for name, value in (("X-Remote-Group", "a"), ("x-remote-group", "b"), ("X-Remote-Extra-Scopes", "s")):
+    for name, value in (("X-Remote-Group", "a"), ("x-remote-group", "b"), ("X-Remote-Extra-Example.org%2fScopes", "s")):
         headers.add(name, value)
     assert authorize.spec(CIMultiDictProxy(headers), {"verb": "get"}) == {
         "user": "jane",
         "groups": ["a", "b"],
-        "extra": {"scopes": ["s"]},
+        "extra": {"example.org/scopes": ["s"]},
         "resourceAttributes": {"verb": "get"},
     }
 

@@ -23,6 +23,7 @@ from support.fake_node import add_node
 from virt_api import proxy
 from virt_api.app import build
 from virt_api.objects import Target
+from virt_api.subresources import resource_list
 from virt_kube.api import Json
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 
@@ -209,6 +210,14 @@ def test_same_change_as_recorded(case: Json) -> None:
         expected = {**expected, "queue": None}  # the queued start is what was taken back
     assert changes(ours) == expected
     assert not ours.created
+
+
+@needs_recording
+@pytest.mark.parametrize("version", ["v1", "v1alpha3"])
+def test_discovery_names_all_that_was_recorded(version: str) -> None:
+    (case,) = [case for case in recorded() if case["action"] == f"discovery-{version}"]
+    ours = {entry["name"] for entry in resource_list(version)["resources"]}
+    assert {entry["name"] for entry in case["response"]["body"]["resources"]} <= ours
 
 
 @needs_recording
