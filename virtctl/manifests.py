@@ -160,6 +160,7 @@ def _check_ours(obj: Json, document: Document, where: str) -> None:
 PLAIN = (
     (r'Invalid value: (".*"): (\S+) in body should match .*KMGTPE.*', r"\2: \1 is no quantity like 64Mi, 2Gi or 500m"),
     (r'(?:Invalid value: "\w+": )?(\S+) in body must be of type (\S+): "(\w+)"', r"\1 must be of type \2, not \3"),
+    (r"Invalid value: (.*): (\S+) in body should (be .*)", r"\2: \1 should \3"),
     (r"(.*): Required value", r"\1 is missing"),
 )
 

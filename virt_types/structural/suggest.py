@@ -12,6 +12,8 @@ from virt_types.structural.walk import Schema
 FEW = 2
 # How alike two words are that differ by a letter.
 SAME = 0.85
+# How alike they are at least to be a guess: `ulr` is as near to `url`.
+NEAR = 0.66
 
 
 def suggestion(schema: Schema, field: str) -> str:
@@ -25,7 +27,7 @@ def suggestion(schema: Schema, field: str) -> str:
         homes = [path for path in _homes(schema, name) if path != parent]
         if 0 < len(homes) <= FEW:
             return f"it belongs to {' or '.join(homes)}"
-    near = get_close_matches(name.lower(), here, n=1, cutoff=0.7)
+    near = get_close_matches(name.lower(), here, n=1, cutoff=NEAR)
     return f'did you mean "{here[near[0]]}"?' if near else ""
 
 

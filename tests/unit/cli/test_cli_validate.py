@@ -155,3 +155,97 @@ def test_nothing_to_check(virtctl: Run, tmp_path: Path) -> None:
     path.write_text("---\n")
     assert virtctl("validate", "-f", str(path)).code == 1
     assert virtctl("validate", "-f", str(path), "-o", "xml").code == 1
+
+
+MANY = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: many}
+spec:
+  runStrategy: Alway
+  template:
+    spec:
+      domian: {}
+      domain:
+        memory: {guest: 1Gib}
+        devices:
+          disk: []
+          disks:
+          - name: root
+            disk: {bus: ide}
+      volumes:
+      - name: root
+        emptyDisk: {capacity: 1Gi}
+---
+apiVersion: instancetype.kubevirt.io/v1beta1
+kind: VirtualMachineInstancetype
+metadata: {name: size}
+spec: {cpu: {guest: "1"}, memory: {guest: 1Gi, overcommitPercent: 300}}
+---
+kind: VirtualMachine
+metadata: {name: nothing}
+---
+apiVersion: apps/v1
+kind: VirtualMachine
+metadata: {name: elsewhere}
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachin
+metadata: {name: misspelt}
+---
+a: 1
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata: {nam: x}
+---
+apiVersion: vmoperator.vmware.com/v1
+kind: VirtualMachine
+metadata: {name: somebody-elses}
+"""
+SAID = """\
+m.yaml:5: spec.runStrategy: Invalid RunStrategy (Alway)
+m.yaml:8: unknown field "spec.template.spec.domian", did you mean "domain"?
+m.yaml:10: spec.template.spec.domain.memory.guest: "1Gib" is no quantity like 64Mi, 2Gi or 500m
+m.yaml:12: unknown field "spec.template.spec.domain.devices.disk", did you mean "disks"?
+m.yaml:15: spec.template.spec.domain.devices.disks[0].disk.bus: IDE bus is not supported
+m.yaml:23: spec.cpu.guest must be of type integer, not string
+m.yaml:23: spec.memory.overcommitPercent: 300 should be less than or equal to 100
+m.yaml:25: apiVersion is missing, use apiVersion "kubevirt.io/v1"
+m.yaml:28: no matches for kind "VirtualMachine" in version "apps/v1", use apiVersion "kubevirt.io/v1"
+m.yaml:33: no matches for kind "VirtualMachin" in version "kubevirt.io/v1", did you mean "VirtualMachine"?
+m.yaml:36: kind is missing: what is this object?
+m.yaml:38: spec is missing
+m.yaml:40: unknown field "metadata.nam", did you mean "name"?
+m.yaml:42: VirtualMachine "somebody-elses": not checked, it is of another API
+"""
+
+
+def test_all_is_told_at_once_in_the_order_of_the_file_and_for_people(virtctl: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(MANY)
+    result = virtctl("validate", "-f", str(path))
+    assert result.out.replace(f"{tmp_path}/", "") == SAID
+    assert (result.code, result.err) == (1, "7 of 8 objects are invalid\n")
+
+
+def test_programs_get_the_words_of_the_api(virtctl: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(MANY)
+    size = json.loads(virtctl("validate", "-f", str(path), "-o", "json").out)["objects"][1]
+    message = 'Invalid value: "string": spec.cpu.guest in body must be of type integer: "string"'
+    assert size["causes"][0] == {
+        "line": 23,
+        "field": "spec.cpu.guest",
+        "reason": "FieldValueTypeInvalid",
+        "message": message,
+    }
+
+
+def test_a_file_comes_after_its_flag_and_from_this_machine(virtctl: Run, folder: Path) -> None:
+    bare = virtctl("validate", "good.yaml")
+    assert (bare.code, bare.out) == (1, "")
+    assert "validate -f good.yaml" in bare.err
+    remote = virtctl("validate", "-f", "https://example.org/vm.yaml")
+    assert remote.code == 1
+    assert "not fetched from the network" in remote.err
