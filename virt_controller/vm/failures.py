@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from virt_controller.phase import FAILED, RUNNING, SUCCEEDED, has_run, is_final, is_going, phase, since
 from virt_controller.vm.observed import Observed
-from virt_controller.vm.strategy import BACKING_OFF, is_stop_for, strategy
+from virt_controller.vm.strategy import BACKING_OFF, START, is_stop_for, strategy
 from virt_kube.clock import parse_time, rfc3339
 from virt_types.v1 import VirtualMachineInstance, VirtualMachineStartFailure
 
@@ -28,7 +28,7 @@ def start_failure(observed: Observed, now: float) -> VirtualMachineStartFailure 
     if strategy(observed.vm) not in BACKING_OFF:
         return None
     if vmi is None:
-        return stored
+        return stored if _is_due(observed) else None
     if not is_final(vmi):
         return None if phase(vmi) == RUNNING and _lived(vmi, now) >= STABLE_SECONDS else stored
     if has_run(vmi) and not _is_short_life(observed, vmi, now):
@@ -63,6 +63,13 @@ def rest(failure: VirtualMachineStartFailure | None, now: float) -> float:
     """Seconds until the next start is allowed; 0 when it is."""
     until = parse_time(failure.retry_after_timestamp) if failure is not None else None
     return max(0.0, until - now) if until is not None else 0.0
+
+
+def _is_due(observed: Observed) -> bool:
+    """Whether another start may come: a RerunOnFailure VM whose queued start was taken back rests for nothing."""
+    status = observed.vm.status
+    queued = any(request.action == START for request in status.state_change_requests)
+    return queued or strategy(observed.vm) != "RerunOnFailure" or status.run_strategy != "RerunOnFailure"
 
 
 def _is_short_life(observed: Observed, vmi: VirtualMachineInstance, now: float) -> bool:

@@ -228,6 +228,14 @@ def test_failed_starts_are_forgiven(strategy: str, instance: VirtualMachineInsta
     assert final_status(Observed(vm(strategy, startFailure=failure), instance)).start_failure is None
 
 
+def test_a_start_that_was_taken_back_is_not_rested_for() -> None:
+    failure = {"consecutiveFailCount": 2, "lastFailedVMIUID": "x", "retryAfterTimestamp": rfc3339(NOW + 99)}
+    machine = vm("RerunOnFailure", runStrategy="RerunOnFailure", startFailure=failure, stateChangeRequests=[START])
+    assert final_status(Observed(machine)).printable_status == "CrashLoopBackOff"
+    machine.status.state_change_requests = []
+    assert final_status(Observed(machine)).printable_status == "Stopped"
+
+
 @pytest.mark.parametrize("strategy", ["Always", "RerunOnFailure", "Once"])
 def test_no_start_before_the_rest_is_over(strategy: str) -> None:
     failure = {"consecutiveFailCount": 1, "lastFailedVMIUID": "x", "retryAfterTimestamp": rfc3339(NOW + 7)}
