@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -29,6 +32,8 @@ from virt_types.codec import decode
 from virt_types.pool.v1beta1 import VirtualMachinePool
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceReplicaSet
 
+WHILE_FILLING = (50_000, 20, 50)  # thresholds of Python's garbage collector
+MANY = 10_000  # objects: from here on a search of all of them is a pause that is noticed
 CLAIM_INDEX = "claim"
 NODE_INDEX = "node"
 VOLUME_INDEX = "data-volume"
@@ -115,8 +120,22 @@ class Caches:
 
     async def synced(self) -> None:
         """Wait until each has seen the whole list once."""
-        for informer in self._all:
-            await informer.synced.wait()
+        with _rare_collections():
+            for informer in self._all:
+                await informer.synced.wait()
+        if sum(map(len, self._all)) >= MANY:
+            gc.freeze()  # out of every later search; what is frozen goes when nothing refers to it, as ever
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """What fills caches stays: to search it for garbage again and again took most of a long list's time."""
+    before = gc.get_threshold()
+    gc.set_threshold(*WHILE_FILLING)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _claims_of_vm(vm: VirtualMachine) -> list[str]:

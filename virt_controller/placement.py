@@ -6,6 +6,7 @@ free memory choose. What does not fit is said in words and numbers, every requir
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
@@ -64,10 +65,11 @@ def place(
     `neighbours` are asked only for VMIs that affinities or spread constraints speak of. `by_room`: the nodes come with
     the most free memory first, and by name where that is the same; then the first that fits a VMI without wishes is it.
     """
-    candidates = list(nodes) if by_room else sorted(nodes, key=lambda node: node.metadata.name)
-    takes_first = by_room and not _has_wishes(vmi)
-    around = Neighbourhood(vmi, candidates, neighbours)
     wanted = demand(vmi)
+    if by_room and not _has_wishes(vmi):
+        return _first_fit(vmi, nodes, taken, neighbours, wanted)
+    candidates = sorted(nodes, key=lambda node: node.metadata.name)
+    around = Neighbourhood(vmi, candidates, neighbours)
     fitting: list[tuple[int, int, str]] = []
     refused: list[str] = []
     for node in candidates:
@@ -75,15 +77,36 @@ def place(
         reasons = [*refusals(vmi, node), *around.refusals(node), *_lacks(node, wanted, used)]
         if reasons:
             refused.append(", ".join(reasons))
-        elif takes_first:
-            return Placed(node.metadata.name)
         else:
             free = allocatable(node).memory - used.memory
             liking = preference(vmi, node) + around.preference(node)
             fitting.append((-liking, -free, node.metadata.name))
     if fitting:
         return Placed(min(fitting)[2])
-    return Unschedulable(_explain(len(candidates), refused))
+    return Unschedulable(_explain(refused))
+
+
+def _first_fit(
+    vmi: VirtualMachineInstance,
+    nodes: Iterable[Node],
+    taken: Mapping[str, Demand],
+    neighbours: Neighbours,
+    wanted: Demand,
+) -> Placed | Unschedulable:
+    """Looks no further than it has to; only others' anti-affinity makes it look at every node before."""
+    around = None
+    if any(True for _ in neighbours.repelling()):
+        nodes = list(nodes)
+        around = Neighbourhood(vmi, nodes, neighbours)
+    refused: list[str] = []
+    for node in nodes:
+        others = around.refusals(node) if around is not None else ()
+        used = taken.get(node.metadata.name, Demand(0, 0))
+        reasons = [*refusals(vmi, node), *others, *_lacks(node, wanted, used)]
+        if not reasons:
+            return Placed(node.metadata.name)
+        refused.append(", ".join(reasons))
+    return Unschedulable(_explain(refused))
 
 
 def demand(vmi: VirtualMachineInstance) -> Demand:
@@ -165,9 +188,10 @@ def _bytes(count: int) -> str:
     return f"{-(-count // MIB)}Mi"
 
 
-def _explain(total: int, refusals: list[str]) -> str:
-    if not total:
+def _explain(refusals: list[str]) -> str:
+    if not refusals:
         return "no node is known: is virt-handler running?"
-    kinds = sorted(set(refusals), key=lambda text: (-refusals.count(text), text))
-    counted = "; ".join(f"{refusals.count(text)} {text}" for text in kinds)
-    return f"0/{total} nodes are available: {counted}."
+    counts = Counter(refusals)
+    kinds = sorted(counts.items(), key=lambda kind: (-kind[1], kind[0]))
+    counted = "; ".join(f"{count} {text}" for text, count in kinds)
+    return f"0/{len(refusals)} nodes are available: {counted}."

@@ -6,6 +6,7 @@ Without it a placement reads, counts and sorts every node: 14 ms with 1,000 of t
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 
 from virt_controller.objects import Node
 from virt_controller.placement import Demand, allocatable
@@ -24,10 +25,12 @@ class Rooms:
         self._order: list[tuple[int, str]] = []
         nodes.add_handler(self._on_node)
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> Iterator[Node]:
         """All of them: the one with the most free memory first, and by name where that is the same."""
-        found = (self._nodes.get("", name) for _, name in self._order)
-        return [node for node in found if node is not None]
+        for _, name in self._order:
+            node = self._nodes.get("", name)
+            if node is not None:
+                yield node
 
     def take(self, node: str, demand: Demand) -> None:
         self._change(node, self.taken.get(node, NOTHING) + demand)
