@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, KubeClient
 from virt_kube.events import EventRecorder
 from virt_kube.resources import NODES
-from virt_local.errors import AddressInUse, NotRunning
+from virt_local.errors import AddressInUse, NotRunning, PkiError
 from virt_local.settings import Places, Settings
 from virt_types import codec, labels
 from virt_types.meta import Base, ObjectMeta
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from virt_local.apiserver.server import ApiServer
     from virt_local.store import Store
 
+log = logging.getLogger("virt_local.components")
+
 NODE_POLL = 0.25
+RENEW_EVERY = 86_400.0  # seconds between two looks at the certificates
 # Does what kube-proxy and a provisioner do in a cluster: volumes, storage classes, endpoints.
 LOCAL_USER = "system:serviceaccount:kubevirt:virt-local"
 # Makes and fills the claims of DataVolumes.
@@ -80,8 +84,10 @@ class Api:
                 GarbageCollector(store, self._server.registry, self._server.client(COLLECTOR)).run()
             )
             stack.push_async_callback(_cancelled, self._collector)
-            self.server = _url(settings.host, await self._listen(self._server, certificates.server_context()))
+            tls = certificates.server_context()
+            self.server = _url(settings.host, await self._listen(self._server, tls))
             await asyncio.to_thread(_write_kubeconfigs, places, certificates, self.server)
+            stack.push_async_callback(_cancelled, asyncio.create_task(self._renew(tls)))
             self._stack = stack.pop_all()
         return self
 
@@ -89,6 +95,20 @@ class Api:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    async def _renew(self, tls: ssl.SSLContext) -> None:
+        """A cluster may run for longer than its certificates are good: those near their end are made anew."""
+        from virt_local import pki
+
+        places, node = self._settings.places, _node_name(self._settings)
+        while True:
+            await asyncio.sleep(RENEW_EVERY)
+            try:
+                certificates = await asyncio.to_thread(pki.ensure, places.state, node=node)
+                tls.load_cert_chain(certificates.server.cert, certificates.server.key)
+                await asyncio.to_thread(_write_kubeconfigs, places, certificates, self.server)
+            except (PkiError, OSError) as error:
+                log.warning("certificates not renewed error=%s", error)
 
     async def _listen(self, server: ApiServer, tls: ssl.SSLContext) -> int:
         """The port; the chosen one may have been taken since it was looked at."""

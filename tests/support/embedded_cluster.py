@@ -28,7 +28,7 @@ from virt_local.store.store import Store
 from virt_types import labels
 from virt_types.crds import custom_resource_definitions
 
-TOKENS = f'controller-token,{labels.CONTROLLER_USER},1,"{labels.SERVICE_ACCOUNTS_GROUP},system:masters"\n'
+TOKENS = f'controller-token,{labels.CONTROLLER_USER},1,"{labels.SERVICE_ACCOUNTS_GROUP}"\n'
 
 
 class Cluster:
@@ -85,14 +85,14 @@ async def cluster(folder: Path, *, over_http: bool) -> AsyncIterator[Cluster]:
     group = labels.SERVICE_ACCOUNTS_GROUP
     api = server.client(UserInfo(labels.API_USER, (group,)))
     admission.connect(api)
-    client: KubeClient = server.client(UserInfo(labels.CONTROLLER_USER, (group, "system:masters")))
+    client: KubeClient = server.client(UserInfo(labels.CONTROLLER_USER, (group,)))
     if over_http:
         config = ClientConfig(
             server=f"https://127.0.0.1:{port}", ca_data=certificates.ca.read_bytes(), token="controller-token"
         )
         client = HttpClient(config)
     admin = server.client(UserInfo("virtctl-admin", ("system:masters",)))
-    agent = FakeNode(server.client(UserInfo(labels.HANDLER_USER, (group, "system:masters"))), clock=time.time)
+    agent = FakeNode(server.client(UserInfo(labels.HANDLER_USER, (group, "system:node:node1"))), clock=time.time)
     await add_node(admin)
     work = [
         asyncio.create_task(GarbageCollector(store, server.registry, server.client()).run()),
