@@ -18,7 +18,10 @@ RATIO = "spec.cpu.spreadOptions.ratio"
 OLD_RATIO = "spec.preferSpreadSocketToCoreRatio"
 ONE_CORE_TWO_THREADS = "only a ratio of 2 (1 core 2 threads) is allowed when spreading vCPUs over cores and threads"
 LAUNCH_SECURITY = "launchSecurity is deprecated and will be removed in a future release. Use preference instead."
-OLD_TOPOLOGY = "PreferredCPUTopology {old} is deprecated for removal in a future release, please use {new} instead"  # KubeVirt's sentence
+OLD_TOPOLOGY = (
+    "PreferredCPUTopology {old} is deprecated for removal in a future release, "
+    "please use {new} instead"  # as KubeVirt says it
+)
 
 
 def instancetype(spec: VirtualMachineInstancetypeSpec) -> Iterator[Cause]:
