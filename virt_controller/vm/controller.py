@@ -181,6 +181,7 @@ def _progress_only(old: DataVolume, new: DataVolume) -> bool:
         (
             each.status.phase,
             each.metadata.controller,
+            each.metadata.deletion_timestamp,
             [(it.type, it.status, it.reason, it.message) for it in each.status.conditions],
         )
         for each in (old, new)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from virt_controller.claims import claims_of_template, template_names
 from virt_controller.vm.effects import AdoptDataVolume, CreateDataVolume
 from virt_controller.vm.observed import Observed
+from virt_kube.resources import VIRTUAL_MACHINES
 from virt_types import labels
 from virt_types.cdi.objects import DataVolume, ImportCondition
 from virt_types.v1 import VirtualMachine
@@ -29,7 +30,7 @@ OVER_QUOTA = "DataVolume {name} exceeds quota limits"
 
 
 def wanted(observed: Observed, *, starts: bool) -> CreateDataVolume | AdoptDataVolume | None:
-    """The next DataVolume to make or take over; one that somebody else controls is used as it is."""
+    """The next DataVolume to make or take over; one that somebody else controls is used as it is, once it stays."""
     vm = observed.vm
     if not observed.serves_data_volumes or (not starts and _postponed(vm)):
         return None
@@ -38,7 +39,7 @@ def wanted(observed: Observed, *, starts: bool) -> CreateDataVolume | AdoptDataV
         found = known.get(name)
         if found is None:
             return CreateDataVolume(name)
-        if found.metadata.controller is None and not found.metadata.deletion_timestamp:
+        if found.metadata.controller is None and not is_leaving(found, vm):
             return AdoptDataVolume(name)
     return None
 
@@ -49,14 +50,26 @@ def awaited(observed: Observed) -> str:
     if names and not observed.serves_data_volumes:
         return NOT_SERVED
     known = {each.metadata.name: each for each in observed.data_volumes}
-    waits = [_wait(name, known.get(name)) for name in names]
+    waits = [_wait(name, known.get(name), observed.vm) for name in names]
     waits = [each for each in waits if each]
     return f"waits for {', '.join(waits)}" if waits else ""
 
 
-def _wait(name: str, volume: DataVolume | None) -> str:
+def is_leaving(volume: DataVolume, vm: VirtualMachine) -> bool:
+    """Whether it is being deleted, or about to be: that of a former VM of this name goes with it, and its disk too."""
+    if volume.metadata.deletion_timestamp:
+        return True
+    owner = volume.metadata.controller
+    if owner is None or owner.kind != VIRTUAL_MACHINES.kind:
+        return False
+    return owner.name == vm.metadata.name and owner.uid != vm.metadata.uid
+
+
+def _wait(name: str, volume: DataVolume | None, vm: VirtualMachine) -> str:
     if volume is None:
         return f"DataVolume {name} to be created"
+    if is_leaving(volume, vm):
+        return f"a former DataVolume {name} to be gone"
     phase = volume.status.phase or "Pending"
     if phase in READY_PHASES:
         return ""

@@ -145,7 +145,7 @@ class InstanceController:
 
     def _on_claim(self, old: PersistentVolumeClaim | None, new: PersistentVolumeClaim | None) -> None:
         claim = new or old
-        if claim is not None and (old is None or new is None or old.status.phase != new.status.phase):
+        if claim is not None and (old is None or new is None or _changed(old, new)):
             self._wake_users(key_of(claim))
 
     def _on_data_volume(self, old: DataVolume | None, new: DataVolume | None) -> None:
@@ -160,6 +160,10 @@ class InstanceController:
     def _wake_unplaced(self, which: str = ANY) -> None:
         for vmi in self._caches.vmis.by_index(UNPLACED_INDEX, which):
             self.queue.add(key_of(vmi))
+
+
+def _changed(old: PersistentVolumeClaim, new: PersistentVolumeClaim) -> bool:
+    return (old.status.phase, old.metadata.deletion_timestamp) != (new.status.phase, new.metadata.deletion_timestamp)
 
 
 def _suitability(node: Node) -> tuple[object, ...]:

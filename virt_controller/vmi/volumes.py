@@ -19,6 +19,7 @@ BOUND = "Bound"
 FILLED = frozenset({"Succeeded"})
 FAILED = "Failed"
 CLAIM_MISSING = "PVC {namespace}/{name} does not exist, waiting for it to appear"
+CLAIM_LEAVING = "waits for another PVC {namespace}/{name}: this one is being deleted"
 CLAIM_UNBOUND = "waits for PVC {namespace}/{name} to be bound (now {phase})"
 VOLUME_UNFILLED = "waits for DataVolume {namespace}/{name} to be filled (now {phase})"
 IMPORT_FAILED = "DataVolume {name} failed to import disk image"
@@ -68,6 +69,8 @@ def _not_ready(vmi: VirtualMachineInstance, name: str, disks: Disks) -> Wait | N
     if volume is not None and volume.status.phase not in FILLED:
         message = VOLUME_UNFILLED.format(**place, phase=volume.status.phase or "Pending")
         return Wait(message, unschedulable=False)
+    if claim is not None and claim.metadata.deletion_timestamp:
+        return Wait(CLAIM_LEAVING.format(**place), event="PVCNotReady", unschedulable=False)
     if claim is not None and claim.status.phase != BOUND:
         message = CLAIM_UNBOUND.format(**place, phase=claim.status.phase or "Pending")
         return Wait(message, event="PVCNotReady", unschedulable=False)

@@ -226,6 +226,41 @@ async def test_a_volume_of_somebody_else_is_left_to_him(kube: FakeKube, cluster:
     assert cluster.printable == "Running"
 
 
+async def test_the_disk_of_a_former_vm_is_not_started_from(kube: FakeKube, cluster: Cluster) -> None:
+    """Deleted and applied again at once: garbage collection has yet to take the old disk away."""
+    owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "vm1", "uid": "former"}
+    old = {"name": "disk", "ownerReferences": [{**owner, "controller": True}], "finalizers": ["held"]}
+    await kube.create(DATA_VOLUMES, "default", {"metadata": old, "status": {"phase": "Succeeded"}})
+    await cluster.bind()
+    await cluster.create()
+    assert cluster.vmi() is None
+    assert cluster.condition("Ready")["message"].endswith(": waits for a former DataVolume disk to be gone")
+    await kube.delete(DATA_VOLUMES, "default", "disk")
+    await asyncio.sleep(1)
+    assert cluster.vmi() is None
+    await kube.patch(DATA_VOLUMES, "default", "disk", {"metadata": {"finalizers": None}}, kind="merge")
+    await asyncio.sleep(1)
+    assert cluster.volume()["metadata"]["ownerReferences"][0]["uid"] != "former"
+    await cluster.import_is("Succeeded")
+    assert cluster.printable == "Running"
+
+
+async def test_a_claim_that_is_being_deleted_is_not_used(kube: FakeKube, cluster: Cluster) -> None:
+    claim = {"metadata": {"name": "disk", "finalizers": ["kubernetes.io/pvc-protection"]}}
+    await kube.create(PERSISTENT_VOLUME_CLAIMS, "default", claim)
+    bound = {"status": {"phase": "Bound"}}
+    await kube.patch(PERSISTENT_VOLUME_CLAIMS, "default", "disk", bound, kind="merge", subresource="status")
+    await kube.delete(PERSISTENT_VOLUME_CLAIMS, "default", "disk")
+    volumes = [{"name": "root", "persistentVolumeClaim": {"claimName": "disk"}}]
+    body = {"metadata": {"name": "vm1"}, "spec": {"domain": {"devices": {}}, "volumes": volumes}}
+    await kube.create(VIRTUAL_MACHINE_INSTANCES, "default", body)
+    await asyncio.sleep(1)
+    vmi = cluster.vmi()
+    assert vmi is not None
+    assert vmi["status"]["phase"] == "Pending"
+    assert "this one is being deleted" in cluster.condition("Ready", of=vmi["status"])["message"]
+
+
 SOURCE_REF = {"sourceRef": {"kind": "DataSource", "name": "golden"}, "storage": {}}
 
 
