@@ -37,9 +37,13 @@ _WEBSOCKET_HEADERS = "sec-websocket-"
 class SubresourceBackend:
     """`socket` is where virt_api listens; it may come and go."""
 
-    def __init__(self, socket: Path, name: str = "the subresource API") -> None:
-        self._socket, self._name = socket, name
+    def __init__(self, socket: Path, name: str = "the subresource API", program: str = "virt-api") -> None:
+        self._socket, self._name, self._program = socket, name, program
         self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def _start(self) -> str:
+        return "`virtctl local up`" + (f" or `{self._program}`" if self._program else "")
 
     def owns(self, parts: list[str]) -> bool:
         """Discovery of the group is answered by the API server itself."""
@@ -53,9 +57,7 @@ class SubresourceBackend:
                 return await self._websocket(request, headers)
             return await self._plain(request, headers)
         except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, ConnectionRefusedError) as error:
-            raise unavailable(
-                f"{self._name} does not answer on {self._socket}: start it with `virtctl local up`"
-            ) from error
+            raise unavailable(f"{self._name} does not answer on {self._socket}: start it with {self._start}") from error
 
     async def close(self) -> None:
         if self._client is not None:
@@ -116,7 +118,7 @@ class AggregatedApis(SubresourceBackend):
 
     def __init__(self, socket: Path, importer: Path) -> None:
         super().__init__(socket)
-        self._importer = SubresourceBackend(importer, "the importer")
+        self._importer = SubresourceBackend(importer, "the importer", "")
 
     def owns(self, parts: list[str]) -> bool:
         return super().owns(parts) or _is_importers(parts)

@@ -13,8 +13,9 @@ from support.fake_kube import FakeKube
 from virt_kube.api import Json
 from virt_kube.events import EventRecorder
 from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
-from virt_local.claims import PERSISTENT_VOLUMES, STORAGE_CLASSES
+from virt_local.claims import PERSISTENT_VOLUMES, PROVISIONER, STORAGE_CLASSES
 from virt_local.storage import IN_USE_FINALIZER, LocalStorage
+from virt_types import labels
 
 
 @pytest.fixture
@@ -49,6 +50,12 @@ def found(kube: FakeKube, name: str = "data") -> Json:
 
 def phase(kube: FakeKube, name: str = "data") -> str:
     return str(found(kube, name).get("status", {}).get("phase", ""))
+
+
+def user(name: str, claim_name: str) -> Json:
+    """An instance with the claim as its disk."""
+    volume = {"name": "disk", "persistentVolumeClaim": {"claimName": claim_name}}
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": {"volumes": [volume]}}
 
 
 async def test_a_claim_becomes_a_sparse_image(kube: FakeKube, tmp_path: Path) -> None:
@@ -133,3 +140,44 @@ async def test_files_of_another_claim_are_never_touched(kube: FakeKube, tmp_path
     assert "another claim" in kube.objects("events")[0]["message"]
     assert (directory / "disk.img").read_bytes() == b"precious"
     assert phase(kube) == ""
+
+
+async def test_a_claim_of_a_waiting_class_is_bound_for_its_first_user(kube: FakeKube, tmp_path: Path) -> None:
+    waiting = {"metadata": {"name": "late"}, "provisioner": PROVISIONER, "volumeBindingMode": "WaitForFirstConsumer"}
+    await kube.create(STORAGE_CLASSES, "", waiting)
+    await claim(kube, storageClassName="late")
+    await claim(kube, "other", storageClassName="somebody-elses")
+    await until(lambda: kube.objects("events"))
+    assert kube.objects("events")[0]["reason"] == "WaitForFirstConsumer"
+    assert phase(kube) == ""
+    await kube.create(VIRTUAL_MACHINE_INSTANCES, "default", user("vm", "data"))
+    await until(lambda: phase(kube) == "Bound")
+    assert found(kube)["spec"]["storageClassName"] == "late"
+    assert phase(kube, "other") == ""
+
+
+async def test_a_claim_that_is_to_be_filled_gets_no_image(kube: FakeKube, tmp_path: Path) -> None:
+    body = {"metadata": {"name": "data", "namespace": "default", "annotations": {labels.UPLOAD_TARGET: ""}}}
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+    await kube.create(PERSISTENT_VOLUME_CLAIMS, "default", body | {"spec": spec})
+    await until(lambda: phase(kube) == "Bound")
+    assert [path.name for path in (tmp_path / "volumes/default/data").iterdir()] == ["claim-uid"]
+
+
+async def test_a_claim_grows_when_nothing_uses_it(kube: FakeKube, tmp_path: Path) -> None:
+    await claim(kube)
+    await until(lambda: phase(kube) == "Bound")
+    await kube.create(VIRTUAL_MACHINE_INSTANCES, "default", user("vm", "data"))
+    more = {"spec": {"resources": {"requests": {"storage": "96Mi"}}}}
+    await kube.patch(PERSISTENT_VOLUME_CLAIMS, "default", "data", more, kind="merge")
+    await until(lambda: any(each["reason"] == "FileSystemResizeRequired" for each in kube.objects("events")))
+    image = tmp_path / "volumes/default/data/disk.img"
+    assert image.stat().st_size == 64 << 20
+    ended = {"status": {"phase": "Succeeded"}}
+    await kube.patch(VIRTUAL_MACHINE_INSTANCES, "default", "vm", ended, kind="merge")
+    await until(lambda: found(kube)["status"]["capacity"] == {"storage": "96Mi"})
+    assert image.stat().st_size == 96 << 20
+    less = {"spec": {"resources": {"requests": {"storage": "32Mi"}}}}
+    await kube.patch(PERSISTENT_VOLUME_CLAIMS, "default", "data", less, kind="merge")
+    await asyncio.sleep(0.05)
+    assert image.stat().st_size == 96 << 20, "and never shrinks"
