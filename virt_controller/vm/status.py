@@ -35,6 +35,7 @@ from virt_types.v1 import (
 
 OWN_CONDITIONS = frozenset({"Ready", "Failure", "RestartRequired", ENDED})
 NO_INSTANCE = ("VMINotExists", "VMI does not exist")
+STOPPING = ("PodTerminating", "the guest is being stopped")  # the reason is that of KubeVirt's launcher pod
 NO_READY = ("VMIConditionMissing", "VMI is missing the Ready condition")
 # Reasons of Failure that tell of our own requests; all others tell why a guest did not start.
 SYNC_FAILURES = frozenset({"FailedCreate", "FailedDelete"})
@@ -62,7 +63,7 @@ def status_of(
     return replace(
         old,
         created=True if vmi is not None else None,
-        ready=True if vmi is not None and _is_ready(vmi) else None,
+        ready=True if vmi is not None and _is_ready(vmi, observed.going) else None,
         run_strategy=wanted if known and not start_withheld else old.run_strategy,
         desired_generation=vm.metadata.generation if known else old.desired_generation,
         observed_generation=_observed_generation(observed, changed),
@@ -154,7 +155,9 @@ def conditions(
     else:
         new = {each.type: _mirrored(each) for each in vmi.status.conditions if each.type not in OWN_CONDITIONS}
     own = (
-        _ready(vmi) if vmi is not None else _no_instance(awaits(observed, requests, start_failure, now)),
+        _ready(vmi, observed.going)
+        if vmi is not None
+        else _no_instance(awaits(observed, requests, start_failure, now)),
         _failure(observed, start_failure, old.get("Failure")),
         _restart_required(observed, changed, old.get("RestartRequired")),
         ended(observed, old.get(ENDED), now),
@@ -218,10 +221,12 @@ def _no_instance(awaits: str) -> VirtualMachineCondition:
     return VirtualMachineCondition(type="Ready", status="False", reason=reason, message=message)
 
 
-def _ready(vmi: VirtualMachineInstance) -> VirtualMachineCondition:
+def _ready(vmi: VirtualMachineInstance, going: bool) -> VirtualMachineCondition:
     ready = condition(vmi, "Ready")
     if ready is None:
         reason, message = NO_READY
+    elif (is_going(vmi) or going) and ready.status == "True" and not is_final(vmi):
+        reason, message = STOPPING
     elif is_final(vmi) and ready.status == "True":
         reason, message = "GuestNotRunning", "Guest VM is not reported as running"
     else:
@@ -229,9 +234,9 @@ def _ready(vmi: VirtualMachineInstance) -> VirtualMachineCondition:
     return VirtualMachineCondition(type="Ready", status="False", reason=reason, message=message)
 
 
-def _is_ready(vmi: VirtualMachineInstance) -> bool:
+def _is_ready(vmi: VirtualMachineInstance, going: bool) -> bool:
     ready = condition(vmi, "Ready")
-    return ready is not None and ready.status == "True" and not is_final(vmi)
+    return ready is not None and ready.status == "True" and not (is_final(vmi) or is_going(vmi) or going)
 
 
 def _mirrored(source: VirtualMachineInstanceCondition) -> VirtualMachineCondition:

@@ -412,3 +412,14 @@ def test_a_machine_says_why_its_last_start_failed_after_the_instance_is_gone() -
         assert status.printable_status == "CrashLoopBackOff"
     runs = final_status(Observed(vm("Always", **to_builtins(alone)), vmi("Running", uid="44444444-dddd")))
     assert "Failure" not in {each.type for each in runs.conditions}
+
+
+@pytest.mark.parametrize("going", [False, True])
+def test_a_guest_that_is_being_stopped_is_not_ready(going: bool) -> None:
+    """From the moment its end was asked for, though its agent still reports that it runs."""
+    ready = [{"type": "Ready", "status": "True"}]
+    stopping = Observed(vm("Halted"), vmi("Running", going=going, conditions=ready), going=not going)
+    status = final_status(stopping)
+    found = next(each for each in status.conditions if each.type == "Ready")
+    assert (status.ready, found.status, found.reason) == (None, "False", "PodTerminating")
+    assert final_status(Observed(vm("Always"), vmi("Running", conditions=ready))).ready is True
