@@ -63,6 +63,11 @@ class Schemas:
         walker = self._walker(resource, version)
         return [] if walker is None else list(walker(obj, defaults=True, prune=True).causes)
 
+    def change_causes(self, resource: ResourceType, new: Json, old: Json) -> list[Cause]:
+        """What a definition's rules about changes find wrong."""
+        walker = None if resource.builtin else self._walker(resource, resource.storage)
+        return [] if walker is None else walker.changes(new, old)
+
     def current(self, resource: ResourceType, record: Record) -> Record:
         """A stored object as the schema has it now; most were written under it, and cost a comparison."""
         if record.rev > resource.since:

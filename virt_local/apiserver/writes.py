@@ -201,6 +201,8 @@ class Writer:
         if call.resource.builtin:
             rules.prepare(call.resource, new, old, call.subresource)
         causes += metadata.update_causes(meta, old_meta)
+        if not causes:
+            causes = self._schemas.change_causes(call.resource, new, old)
         self._require_valid(call, new, old, causes)
         new = await self._admit("UPDATE", call, new, old)
         new["metadata"]["resourceVersion"] = str(record.rev)

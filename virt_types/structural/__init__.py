@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from virt_types.errors import Cause
 from virt_types.structural.nodes import compile_node
+from virt_types.structural.rules import compile_changes
 from virt_types.structural.walk import Schema, Walk, dotted
 
 UNCHECKED_RULES = Cause(
@@ -41,13 +42,20 @@ class Walker:
     def __init__(self, schema: Schema) -> None:
         self._root = compile_node(schema, root=True)
         self._has_rules = _has_rules(schema)
+        self._changes = compile_changes(schema) if self._has_rules else None
 
     def __call__(self, obj: Any, *, defaults: bool = True, prune: bool = True) -> WalkResult:
         walk = Walk(defaults=defaults, prune=prune)
         self._root(obj, None, walk)
         if self._has_rules and any(cause.reason in BLOCKING for cause in walk.causes):
             walk.causes.append(UNCHECKED_RULES)
+        else:
+            walk.causes += walk.broken_rules
         return WalkResult(walk.causes, [dotted(path) for path in walk.unknown])
+
+    def changes(self, new: Any, old: Any) -> list[Cause]:
+        """What the rules about changes (`self == oldSelf`) find wrong."""
+        return [] if self._changes is None else list(self._changes(new, old, None))
 
 
 def compile_schema(schema: Schema) -> Walker:

@@ -8,14 +8,8 @@ from typing import Any
 
 from virt_types.errors import Cause
 from virt_types.formats import FORMATS
+from virt_types.structural.rules import Rule, rules_of
 from virt_types.structural.walk import Check, Path, Schema, Walk, dotted, invalid, shown, wrong_type
-
-# The rules (in CEL) of the schemas we serve, as predicates; rules not listed are left to validation proper.
-RULES: dict[str, Callable[[Any], bool]] = {
-    "self.startsWith('/')": lambda value: isinstance(value, str) and value.startswith("/"),
-    "!self.contains('..')": lambda value: isinstance(value, str) and ".." not in value,
-    "self == true": lambda value: value is True,
-}
 
 
 def enum_check(schema: Schema) -> Check | None:
@@ -93,10 +87,8 @@ def _size_checks(schema: Schema) -> Iterable[Check]:
 
 
 def _rule_checks(schema: Schema) -> Iterable[Check]:
-    for rule in schema.get("x-kubernetes-validations", ()):
-        predicate = RULES.get(rule["rule"])
-        if predicate is not None:
-            yield _rule(predicate, rule.get("message") or f"failed rule: {rule['rule']}")
+    for rule in rules_of(schema, changes=False):
+        yield _rule(rule)
 
 
 def _pattern(text: str) -> Callable[[str], object]:
@@ -104,11 +96,10 @@ def _pattern(text: str) -> Callable[[str], object]:
     return re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", text)).search
 
 
-def _rule(predicate: Callable[[Any], bool], message: str) -> Check:
+def _rule(rule: Rule) -> Check:
     def check(value: Any, path: Path, walk: Walk) -> None:
-        if not predicate(value):
-            prefix = "" if isinstance(value, (dict, list)) else f"{shown(value)}: "
-            walk.causes.append(Cause("FieldValueInvalid", f"Invalid value: {prefix}{message}", dotted(path)))
+        if (cause := rule.cause({"self": value}, path)) is not None:
+            walk.broken_rules.append(cause)
 
     return check
 

@@ -16,12 +16,13 @@ Path = tuple[Any, Any] | None
 class Walk:
     """State of one walk."""
 
-    __slots__ = ("causes", "defaults", "prune", "unknown")
+    __slots__ = ("broken_rules", "causes", "defaults", "prune", "unknown")
 
     def __init__(self, *, defaults: bool, prune: bool) -> None:
         self.defaults = defaults
         self.prune = prune
         self.causes: list[Cause] = []
+        self.broken_rules: list[Cause] = []  # told only when the value has the right shape
         self.unknown: list[Path] = []
 
 

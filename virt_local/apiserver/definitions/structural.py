@@ -14,6 +14,9 @@ from virt_kube.api import Json
 from virt_local.apiserver.status import forbidden_value, invalid_value, not_supported, required
 from virt_types.errors import Cause
 from virt_types.structural import compile_schema
+from virt_types.structural.cel import CelError, compile_rule
+from virt_types.structural.cel_syntax import Node, parse
+from virt_types.structural.rules import RULES
 
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _FORMATS = frozenset(
@@ -35,6 +38,11 @@ _LIST_TYPES, _MAP_TYPES = ("atomic", "map", "set"), ("atomic", "granular")
 _ROOT_METADATA = frozenset({"name", "generateName"})
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 _EMBEDDED = "x-kubernetes-embedded-resource"
+_OBJECT_FIELDS = ("apiVersion", "kind", "metadata")
+_RULE_FIELDS = (
+    ("Rule", "rule", ""), ("Message", "message", ""), ("MessageExpression", "messageExpression", ""),
+    ("Reason", "reason", None), ("FieldPath", "fieldPath", ""), ("OptionalOldSelf", "optionalOldSelf", None),
+)  # fmt: skip
 _EMPTY_BRANCH = "must be empty to be structural"
 _PERL = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9]")  # what Go's regular expressions don't have
 
@@ -98,6 +106,7 @@ def _node(schema: Json, path: str, *, root: bool = False, element: bool = False)
     yield from _type(schema, path, root=root, element=element)
     yield from _values(schema, path)
     yield from _list(schema, path)
+    yield from _rules(schema, path)
     if schema.get("x-kubernetes-map-type") not in (None, *_MAP_TYPES):
         yield not_supported(f"{path}.x-kubernetes-map-type", schema["x-kubernetes-map-type"], _MAP_TYPES)
     if schema.get("x-kubernetes-preserve-unknown-fields") is False:
@@ -180,6 +189,40 @@ _REGEX_ERRORS = {
     "bad escape (end of pattern)": "trailing backslash at end of expression",
     "bad escape": "invalid escape sequence",
 }
+
+
+def _rules(schema: Json, path: str) -> Iterator[Cause]:
+    """Each rule is compiled, and reads no field that is not there."""
+    for index, rule in enumerate(schema.get(RULES) or []):
+        text = str(rule.get("rule") or "")
+        at = f"{path}.{RULES}[{index}].rule"
+        if not text.strip():
+            yield required(at, "must be non-empty")
+            continue
+        try:
+            compile_rule(text)
+            _require_fields(parse(text), {"self": schema, "oldSelf": schema}, text)
+        except CelError as error:
+            shown = {name: rule.get(key, empty) for name, key, empty in _RULE_FIELDS}
+            line = f" | {text}\n | {'.' * error.at}^"
+            yield invalid_value(at, shown, f"compilation failed: ERROR: <input>:1:{error.at + 1}: {error}\n{line}")
+
+
+def _require_fields(node: Node, known: dict[str, Json], text: str) -> Json | None:
+    """The schema of an expression as far as it is plain field access. Raises CelError for a field it has not."""
+    if node.kind == "name":
+        return known.get(node.value)
+    inner = [_require_fields(child, known, text) for child in node.children]
+    if node.kind != "select" or inner[0] is None:
+        return None
+    properties = inner[0].get("properties")
+    open_ended = inner[0].get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in inner[0]
+    if properties is None or open_ended or node.value in _OBJECT_FIELDS:
+        return None
+    if node.value not in properties and not node.value.startswith("__") and "__" not in node.value:
+        raise CelError(f"undefined field '{node.value}'", node.at)
+    found: Json | None = properties.get(node.value)
+    return found
 
 
 def _list(schema: Json, path: str) -> Iterator[Cause]:
