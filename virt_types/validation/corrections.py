@@ -81,6 +81,13 @@ CORRECTIONS = (
     Correction(r"spec\.migrationPriority", "spec.priority", "spec.migrationPriority"),
     # Words.
     Correction(r"\baleady\b", "already", "AddVolume request for [a] aleady exists", spoken=True),
+    Correction(
+        r"(DedicatedCPUPlacement is true|with ramfb is not valid) $",
+        r"\1",
+        "either spec.template.spec.domain.resources.requests.cpu or spec.template.spec.domain.resources.limits.cpu or "
+        "spec.template.spec.domain.cpu.cores must be provided when DedicatedCPUPlacement is true ",
+        spoken=True,
+    ),
     Correction(r"\binterger\b", "integer", "provided resources CPU limits must be an interger", spoken=True),
 )
 
