@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -43,13 +44,26 @@ def _translated(body: bytes, media: str) -> bytes:
 def raw(request: web.BaseRequest, body: bytes, *, content_type: str, headers: Any, status: int = 200) -> web.Response:
     response = web.Response(status=status, headers=headers)
     if len(body) > GZIP_OVER and "gzip" in request.headers.get("Accept-Encoding", ""):
-        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-        body = packer.compress(body) + packer.flush()
+        response = _Packed(status=status, headers=headers)
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
     response.headers["Content-Type"] = content_type
     response.body = body
     return response
+
+
+class _Packed(web.Response):
+    """Compressed when it is sent, on another thread: a long list takes longer than everybody else should wait."""
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        if not self.prepared and isinstance(self.body, bytes):
+            self.body = await asyncio.to_thread(_packed, self.body)
+        return await super().prepare(request)
+
+
+def _packed(body: bytes) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
 
 
 def warning_headers(warnings: Iterable[str], headers: dict[str, str]) -> CIMultiDict[str]:
