@@ -42,6 +42,7 @@ ARCH = "kubernetes.io/arch"
 # Annotations of VMs and VMIs
 VM_GENERATION = "kubevirt.io/vm-generation"
 REPLICA_FAILURES = "kubevirt.io/consecutive-failures"  # lives before this one, in a row, that did not last
+POOL_HEALINGS = "kubevirt.io/consecutive-healings"  # how often in a row a VM of this name was made anew
 INSTANCETYPE_NAME = "kubevirt.io/instancetype-name"
 CLUSTER_INSTANCETYPE_NAME = "kubevirt.io/cluster-instancetype-name"
 PREFERENCE_NAME = "kubevirt.io/preference-name"

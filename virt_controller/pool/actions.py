@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from virt_controller.caches import Caches
-from virt_controller.lasting import is_lasting
+from virt_controller.lasting import is_lasting, look_again
 from virt_controller.members import all_of, disowning, in_growing_batches
 from virt_controller.pool.effects import (
     AddFinalizer,
@@ -162,7 +162,7 @@ class Actions:
             raise
         except ApiError as error:
             failure = Failure("FailedScaleOut", CREATE_FAILED.format(vm=key, error=error.message))
-            raise EffectFailed(failure, permanent=is_lasting(error)) from error
+            raise EffectFailed(failure, permanent=is_lasting(error), again_after=look_again(error)) from error
         self._caches.vms.absorb(answer)
         self._healed.pop(key, None)
         log.info("machine created namespace=%s name=%s pool=%s", *key, pool.metadata.name)

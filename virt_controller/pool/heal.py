@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from virt_controller.members import created_at
 from virt_controller.pool.effects import Effect, Recreate
-from virt_controller.pool.machine import HEALED
 from virt_controller.pool.observed import Member, Observed
 from virt_controller.vm.failures import backoff
 from virt_kube.clock import parse_time
+from virt_types import labels
 from virt_types.durations import seconds
 from virt_types.pool.v1beta1 import VirtualMachinePoolAutohealingStrategy
 from virt_types.v1 import VirtualMachine
@@ -79,7 +79,7 @@ def _failing_since(vm: VirtualMachine) -> float | None:
 
 def healed_before(vm: VirtualMachine) -> int:
     """How often in a row it was made anew; a text that is no number counts as never."""
-    text = vm.metadata.annotations.get(HEALED, "")
+    text = vm.metadata.annotations.get(labels.POOL_HEALINGS, "")
     return int(text) if text.isdecimal() and len(text) < 7 else 0
 
 

@@ -15,7 +15,6 @@ from virt_types.pool.v1beta1 import VirtualMachinePool, VirtualMachinePoolNameGe
 from virt_types.v1 import AccessCredential, VirtualMachine, VirtualMachineInstanceSpec, VirtualMachineSpec, Volume
 
 NOT_NUMBERED = 2**31  # the ordinal of a VM whose name has none: it sorts last
-HEALED = "kubevirt.io/consecutive-healings"  # how often in a row VMs of this name were made anew before this one
 
 
 def name_of(pool: VirtualMachinePool, ordinal: int) -> str:
@@ -32,7 +31,7 @@ def build_machine(pool: VirtualMachinePool, ordinal: int, revision: str, *, heal
     template = pool.spec.virtual_machine_template
     annotations = {**template.metadata.annotations}
     if healed:
-        annotations[HEALED] = str(healed)
+        annotations[labels.POOL_HEALINGS] = str(healed)
     return VirtualMachine(
         api_version=VIRTUAL_MACHINES.api_version,
         kind=VIRTUAL_MACHINES.kind,
