@@ -7,7 +7,7 @@ import secrets
 from functools import partial
 
 from virt_controller.caches import Caches
-from virt_controller.lasting import is_lasting
+from virt_controller.lasting import is_lasting, look_again
 from virt_controller.members import adoption, all_of, disowning, in_growing_batches, owner_reference
 from virt_controller.placer import Placer
 from virt_controller.replicas.effects import Adopt, Create, Delete, DeleteFinished, Disown, Effect, WriteStatus
@@ -123,7 +123,7 @@ class Actions:
         except ApiError as error:
             self._expected.created(uid)
             failure = Failure("FailedCreate", CREATE_FAILED.format(error=error.message))
-            raise EffectFailed(failure, permanent=is_lasting(error)) from error
+            raise EffectFailed(failure, permanent=is_lasting(error), again_after=look_again(error)) from error
         log.info("replica created namespace=%s name=%s node=%s", namespace, name, vmi.status.node_name or "-")
         self._recorder.event(replica_set, "Normal", "SuccessfulCreate", CREATED.format(name=name))
         if wait is not None and wait.event and created is not None:

@@ -7,7 +7,7 @@ import logging
 from msgspec.structs import replace
 
 from virt_controller.caches import Caches
-from virt_controller.lasting import is_lasting
+from virt_controller.lasting import OTHERS_AGAIN, is_lasting, look_again
 from virt_controller.placer import Placer
 from virt_controller.revisions import prune, revision, store
 from virt_controller.vm.data_volumes import DataVolumes
@@ -128,7 +128,7 @@ class Actions:
         try:
             status = await self._expander.pin(vm)
         except ExpansionFailed as error:
-            raise EffectFailed(Failure(error.reason, error.message)) from error
+            raise _unexpanded(error) from error
         patch = diff_status(vm.metadata, to_builtins(vm.status), to_builtins(status))
         await self._patch_vm(vm, patch, subresource="status")
         await self._expander.forget_others(replace(vm, status=status))
@@ -147,12 +147,12 @@ class Actions:
             self._caches.vmis.absorb(await self._client.get(VIRTUAL_MACHINE_INSTANCES, namespace, name))
             return
         except ExpansionFailed as error:
-            raise EffectFailed(Failure(error.reason, error.message)) from error
+            raise _unexpanded(error) from error
         except Unreachable:
             raise  # says nothing about the VM; the runner tries again
         except ApiError as error:
             failure = Failure("FailedCreate", CREATE_FAILED.format(error=error.message))
-            raise EffectFailed(failure, permanent=is_lasting(error)) from error
+            raise EffectFailed(failure, permanent=is_lasting(error), again_after=look_again(error)) from error
         log.info("instance created namespace=%s name=%s node=%s", namespace, name, vmi.status.node_name or "-")
         self._recorder.event(vm, "Normal", "SuccessfulCreate", CREATED.format(name=name))
         if wait is not None and wait.event and created is not None:
@@ -210,6 +210,12 @@ class Actions:
         patch = [*guard(stored.metadata), {"op": "add", "path": where, "value": owners}]
         answer = await self._client.patch(CONTROLLER_REVISIONS, *key_of(stored), patch)
         self._caches.revisions.absorb(answer)
+
+
+def _unexpanded(error: ExpansionFailed) -> EffectFailed:
+    """A conflict stays until the VM changes; what is missing may come."""
+    failure = Failure(error.reason, error.message)
+    return EffectFailed(failure, permanent=error.lasting, again_after=OTHERS_AGAIN)
 
 
 def _without(finalizers: list[str]) -> list[str]:

@@ -79,7 +79,7 @@ class VirtualMachineController:
             if failed is None and not decision.pending and self._failures.pop(key, None) is not None:
                 continue
             if failed is not None and not isinstance(next(iter(decision.effects), None), WriteStatus):
-                return Fatal(*failed.failure) if failed.permanent else Retry(None, *failed.failure)
+                return Fatal(*failed.failure) if failed.permanent else Retry(failed.again_after, *failed.failure)
             if not decision.effects:
                 return self._again(key, decision.again_after)
             try:

@@ -121,9 +121,13 @@ class Decision(NamedTuple):
 
 
 class EffectFailed(VirtError):
-    """An effect the user should hear about did not work; `permanent`: it won't until the VM changes."""
+    """An effect the user should hear about did not work; `permanent`: it won't until the VM changes.
 
-    def __init__(self, failure: Failure, *, permanent: bool = False) -> None:
+    `again_after`: seconds until the next try, None for the queue's back-off.
+    """
+
+    def __init__(self, failure: Failure, *, permanent: bool = False, again_after: float | None = None) -> None:
         super().__init__(failure.message, reason=failure.reason)
         self.failure = failure
         self.permanent = permanent
+        self.again_after = again_after

@@ -29,9 +29,13 @@ ANNOTATIONS = {
 
 
 class ExpansionFailed(VirtError):
-    """A VM can't be expanded; `reason` is that of its Failure condition."""
+    """A VM can't be expanded; `reason` is that of its Failure condition. `lasting`: until the VM changes."""
 
     reason = "FailedCreate"
+
+    def __init__(self, message: str, *, reason: str | None = None, lasting: bool) -> None:
+        super().__init__(message, reason=reason)
+        self.lasting = lasting
 
 
 class Expander:
@@ -52,7 +56,7 @@ class Expander:
         found = conflicts(vm, *sizing)
         if found:
             fields = ", ".join(cause.field for cause in found)
-            raise ExpansionFailed(CONFLICT.format(fields=fields))
+            raise ExpansionFailed(CONFLICT.format(fields=fields), lasting=True)
         expanded = expand(vm, *sizing)
         for reference in REFERENCES:
             expanded.spec.template.metadata.annotations |= _annotation(vm, reference)
@@ -89,7 +93,7 @@ class Expander:
 
 
 def _missing(error: NotFindable) -> ExpansionFailed:
-    return ExpansionFailed(error.message, reason=NOT_FOUND[error.word])
+    return ExpansionFailed(error.message, reason=NOT_FOUND[error.word], lasting=False)
 
 
 def _annotation(vm: VirtualMachine, reference: Reference) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from virt_controller.lasting import is_lasting
+from virt_controller.lasting import OTHERS_AGAIN, is_lasting, look_again
 from virt_kube.api import ApiError, BadRequest, Conflict, Forbidden, Invalid, ServerFault
 
 
@@ -29,3 +29,9 @@ def refused(reason: str, field: str) -> Invalid:
 )
 def test_is_lasting(error: ApiError, lasting: bool) -> None:
     assert is_lasting(error) == lasting
+
+
+def test_others_are_looked_at_again() -> None:
+    assert look_again(refused("FieldValueNotFound", "spec.instancetype")) == OTHERS_AGAIN
+    assert look_again(refused("FieldValueInvalid", "spec.domain.cpu")) is None
+    assert look_again(ServerFault("down")) is None
