@@ -66,7 +66,6 @@ MISPLACED = (
         r"spec\.source\.(?:s3|gcs|imageio|vddk|upload|blank)",
         "a DataSource names a pvc, snapshot or dataSource: import with a DataVolume that has this below spec.source",
     ),
-    ("", r".*\.sourceRef\.apiGroup", "leave it out: a sourceRef always means a DataSource of cdi.kubevirt.io"),
 )
 
 

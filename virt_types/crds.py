@@ -61,6 +61,12 @@ OLD_VOLUME_FIELDS: Json = {
     },
 }
 OLD_VERSION = "v1alpha2"
+# Not in KubeVirt's schema, and in published manifests: the group that every sourceRef has.
+SOURCE_REF_GROUP: Json = {
+    "type": "string",
+    "enum": ["cdi.kubevirt.io"],
+    "description": "Always cdi.kubevirt.io, and best left out: KubeVirt does not know it.",
+}
 
 
 def custom_resource_definitions(wanted: Iterable[Kind] = SERVED) -> list[Json]:
@@ -82,6 +88,7 @@ def _packed(kind: Kind) -> bytes:
 
 def _definition(kind: Kind, type_: type[Base]) -> Json:
     schema = object_schema(type_)
+    _take_source_ref_group(schema)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -100,6 +107,17 @@ def _definition(kind: Kind, type_: type[Base]) -> Json:
             "versions": [_version(kind, version, schema) for version in kind.versions],
         },
     }
+
+
+def _take_source_ref_group(schema: Json) -> None:
+    """Let every sourceRef below `schema` have its group."""
+    properties = schema.get("properties") or {}
+    for name, sub in properties.items():
+        if name == "sourceRef":
+            sub["properties"]["apiGroup"] = dict(SOURCE_REF_GROUP)
+        _take_source_ref_group(sub)
+    if isinstance(schema.get("items"), dict):
+        _take_source_ref_group(schema["items"])
 
 
 def _version(kind: Kind, version: str, schema: Json) -> Json:

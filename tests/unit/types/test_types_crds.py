@@ -28,6 +28,7 @@ BOUNDED_HERE = {
 
 # Fields beyond KubeVirt's and CDI's, by kind: one machine reads what published examples write.
 OURS_ALONE = {"DataSource": ("http", "registry")}
+BEYOND = {("sourceRef", "apiGroup")}
 
 
 def comparable(schema: Any, name: str = "") -> Any:
@@ -42,7 +43,8 @@ def comparable(schema: Any, name: str = "") -> Any:
         if key == "format" and name in BOUNDED_HERE:
             continue
         if key == "properties":
-            kept[key] = {field: comparable(sub, field) for field, sub in value.items()}
+            fields = {field: sub for field, sub in value.items() if (name, field) not in BEYOND}
+            kept[key] = {field: comparable(sub, field) for field, sub in fields.items()}
         else:
             kept[key] = comparable(value, name)
     return kept
