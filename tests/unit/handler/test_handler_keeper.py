@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from virt_handler import keeper as keeping
+from virt_handler.agent import Agent, Memory
 from virt_handler.clocks import since_boot
 from virt_handler.decide import Seen, decide
 from virt_handler.domains import Disk, Domain
@@ -322,3 +323,36 @@ async def test_a_guest_is_ready_when_its_probe_says_so(world: World) -> None:
     assert kept.not_ready is None
     world.keeper.forget(UID)
     assert world.events == []
+
+
+class Buttons:
+    """libvirt's side of a shutdown."""
+
+    def __init__(self, guests: Guests) -> None:
+        self.guests = guests
+        self.pressed: list[bool] = []
+
+    async def shut_down(self, uuid: str, *, agent: bool) -> None:
+        self.pressed.append(self.guests.frozen)
+
+
+@pytest.mark.parametrize("fails", ["", "thaw"])
+async def test_a_frozen_guest_is_thawed_before_it_is_asked_to_shut_down(world: World, fails: str) -> None:
+    await world.keeper.freeze(RECORD, DOMAIN, 0)
+    world.guests.fails = fails
+    buttons = Buttons(world.guests)
+    agent = Agent(
+        client=None,  # type: ignore[arg-type]  nothing is written
+        libvirt=buttons,  # type: ignore[arg-type]  stands in for libvirt
+        records=world.records,
+        informer=None,  # type: ignore[arg-type]  nothing is looked up
+        queue=None,  # type: ignore[arg-type]  nothing is done again
+        events=None,  # type: ignore[arg-type]  there is no VMI to tell of
+        launcher=None,  # type: ignore[arg-type]  nothing is started
+        keeper=world.keeper,
+        boot_id="boot",
+    )
+    agent._memory[UID] = Memory()
+    seen = Seen(UID, None, world.records.get(UID), DOMAIN, None, "boot", 0.0)
+    await agent._signal_shutdown(seen, DOMAIN, first=True)
+    assert buttons.pressed == [bool(fails)]  # a guest that can't be thawed is asked all the same
