@@ -24,8 +24,10 @@ from support.recorded import (
 
 LISTED: dict[str, Any] = tomllib.loads((Path(__file__).parent / "apiserver_differences.toml").read_text())
 QUICK = ["create-generators", "errors", "label-annotate", "patch", "refusals", "replace"]
-# They wait for what happens when, or show what is sorted by the second: a busy machine makes a step come too late.
-TIMED = frozenset({"apply-server", "crd-lifecycle", "crd-names", "get-watch", "namespace-deletion", "watch-live"})
+# They wait for what happens when, show an age, or what is sorted by the second: a busy machine makes a step too late.
+TIMED = frozenset(
+    {"apply-server", "crd-lifecycle", "crd-names", "get-watch", "namespace-deletion", "scale-subresource", "watch-live"}
+)
 
 pytestmark = pytest.mark.skipif(
     not RECORDED.is_dir(), reason="the recordings lie beside the repository, in shared/data/apiserver"

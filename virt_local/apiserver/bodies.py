@@ -49,6 +49,17 @@ def decode_object(body: bytes, content_type: str, kind: str, *, named: bool = Fa
     return found, duplicates
 
 
+def decode_operations(body: bytes) -> Any:
+    """A JSON patch: a list of operations, in which a key that comes twice is nobody's business."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        found, _ = decode_patch(body)  # to say what is wrong as always
+    require_depth(found)
+    _require_unicode(body, found)
+    return found
+
+
 def decode_patch(body: bytes) -> tuple[Any, list[str]]:
     """A patch document of any JSON shape, and its duplicate fields."""
     duplicates = _Duplicates()

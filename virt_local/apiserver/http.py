@@ -218,7 +218,11 @@ class HttpFace:
             return self._one(request, call, made, media, made.body)
         if "force" in request.query:
             raise invalid_options("PatchOptions", _FORCE)
-        patch, call.duplicates = bodies.decode_patch(await self._read(request))
+        body = await self._read(request)
+        if kind == "json":
+            patch = bodies.decode_operations(body)
+        else:
+            patch, call.duplicates = bodies.decode_patch(body)
         made = await self._pipeline.patch(call, kind, patch)
         return self._one(request, call, made, media, made.body)
 
