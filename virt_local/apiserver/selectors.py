@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from virt_kube.api import ApiError, Json
 from virt_local.apiserver.status import bad_request
+from virt_types.names import label_value_problems, qualified_name_problems
 
 Labels = Mapping[str, str]
 
 _TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|>|<|[^\s=!,()<>]+)")
-_NAME = re.compile(r"^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)$")
-_VALUE = re.compile(r"^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
+_SIGNS = frozenset(("==", "!=", "=", "!", ",", "(", ")", ">", "<"))
 
 
 class Requirement(NamedTuple):
@@ -93,7 +93,7 @@ class _Parser:
         found = [self._requirement()]
         while self._peek():
             if self._next() != ",":
-                raise self._bad(f"found '{self._tokens[self._at - 1]}', expected: ',' or 'end of string'")
+                raise bad_request(f"found '{self._tokens[self._at - 1]}', expected: ',' or 'end of string'")
             found.append(self._requirement())
         return found
 
@@ -111,20 +111,22 @@ class _Parser:
         self._next()
         match operator:
             case "=" | "==":
-                return Requirement(key, "in", (self._exact(),))
+                return Requirement(key, "in", (self._exact(key),))
             case "!=":
-                return Requirement(key, "notin", (self._exact(),))
+                return Requirement(key, "notin", (self._exact(key),))
             case ">" | "<":
                 return Requirement(key, "gt" if operator == ">" else "lt", (self._integer(),))
             case "in" | "notin":
-                return Requirement(key, operator, self._set())
+                return Requirement(key, operator, self._set(key))
         raise self._bad(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
 
-    def _exact(self) -> str:
+    def _exact(self, key: str) -> str:
         if self._peek() in ("", ","):
             return ""
         value = self._next()
-        self._check_value(value)
+        if value in _SIGNS:
+            raise self._bad(f"found '{value}', expected: identifier")
+        self._check_value(key, value, 0)
         return value
 
     def _integer(self) -> str:
@@ -137,20 +139,20 @@ class _Parser:
             ) from None
         return value
 
-    def _set(self) -> tuple[str, ...]:
+    def _set(self, key: str) -> tuple[str, ...]:
         if (opening := self._next()) != "(":
-            raise self._bad(f"found '{opening}', expected: '('")
+            raise self._bad(f"found '{opening}' expected: '('")
         values: list[str] = []
         wanted = True
         while (word := self._next()) != ")":
             if not word:
-                raise self._bad("found '', expected: ',' or ')'")
+                raise self._bad("found '', expected: ',', ')' or identifier")
             if word == ",":
                 if wanted:
                     values.append("")
                 wanted = True
                 continue
-            self._check_value(word)
+            self._check_value(key, word, len(values))
             values.append(word)
             wanted = False
         if wanted:
@@ -158,22 +160,14 @@ class _Parser:
         return tuple(values)
 
     def _check_key(self, key: str) -> None:
-        prefix, slash, name = key.rpartition("/")
-        if not _NAME.match(name) or len(name) > 63 or (slash and not _NAME.match(prefix)):
-            if not key or key in "()=,<>":
-                raise self._bad(f"found '{key}', expected: !, identifier, or 'end of string'")
-            raise self._bad(
-                f'key: Invalid value: "{key}": name part must consist of alphanumeric characters, '
-                "'-', '_' or '.', and must start and end with an alphanumeric character"
-            )
+        if not key or key in _SIGNS:
+            raise bad_request(f"found '{key}', expected: !, identifier, or 'end of string'")
+        if problems := qualified_name_problems(key):
+            raise self._bad(f'<nil>: Invalid value: "{key}": {"; ".join(problems)}')
 
-    def _check_value(self, value: str) -> None:
-        if not _VALUE.match(value) or len(value) > 63:
-            raise self._bad(
-                f'values[0][{value}]: Invalid value: "{value}": a valid label must be an empty string or '
-                "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-                "alphanumeric character"
-            )
+    def _check_value(self, key: str, value: str, index: int) -> None:
+        if problems := label_value_problems(value):
+            raise self._bad(f'values[{index}][{key}]: Invalid value: "{value}": {"; ".join(problems)}')
 
 
 class FieldTerm(NamedTuple):
