@@ -128,7 +128,7 @@ class Cluster:
         vmi = manifest(name)
         for part in ("metadata", "spec", "status"):
             vmi[part].update(changes.get(part, {}))
-        data = await self.handler.client.create(VIRTUAL_MACHINE_INSTANCES, "default", vmi)
+        data = await self.admin.create(VIRTUAL_MACHINE_INSTANCES, "default", vmi)
         return json.loads(data)
 
     async def get(self, name: str) -> dict[str, Any]:
@@ -226,7 +226,7 @@ async def opened(home: Path) -> AsyncIterator[Cluster]:
     store = await Store.open(home / "store.db")
     api = ApiServer(store, admission=None, subresources=None)
     await api.bootstrap(custom_resource_definitions())
-    handler = UserInfo(labels.HANDLER_USER, (labels.SERVICE_ACCOUNTS_GROUP, "system:masters"))
+    handler = UserInfo(labels.HANDLER_USER, (labels.SERVICE_ACCOUNTS_GROUP, f"system:node:{NODE}"))
     admin = UserInfo("virtctl-admin", ("system:masters",))
     cluster = Cluster(api, api.client(admin), Counting(api.client(handler)), options(home))
     try:
