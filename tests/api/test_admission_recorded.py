@@ -25,6 +25,7 @@ from virt_kube.api import Resource
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.server import ApiServer
 from virt_local.store import Store
+from virt_types import labels
 from virt_types.check import judge, known_kind
 from virt_types.crds import custom_resource_definitions
 from virt_types.kinds import KINDS
@@ -130,7 +131,7 @@ async def world(folder: Path) -> AsyncIterator[tuple[World, Switch]]:
     switch = Switch(admission)
     server = ApiServer(store, admission=switch, authenticator=Authenticator(tokens))
     await server.bootstrap(custom_resource_definitions(KINDS))
-    admission.connect(server.client(UserInfo("system:serviceaccount:kubevirt:virt-api", ("system:masters",))))
+    admission.connect(server.client(UserInfo(labels.API_USER, (labels.SERVICE_ACCOUNTS_GROUP,))))  # with its own rights
     port = await server.start("127.0.0.1", 0, None)
     async with aiohttp.ClientSession() as http:
         made = World(server, f"http://127.0.0.1:{port}", http)
