@@ -173,13 +173,12 @@ def _firmware(domain: DomainSpec, wanted: FirmwarePreferences) -> None:
         if wanted.preferred_use_bios:
             bootloader.bios = BIOS()
         elif wanted.preferred_efi is not None:
-            put(domain, "firmware.bootloader", Bootloader(efi=wanted.preferred_efi))
-            return
+            put(bootloader, "efi", wanted.preferred_efi)
         elif wanted.preferred_use_efi:
             bootloader.efi = EFI()
     if bootloader.bios is not None and bootloader.bios.use_serial is None:
         bootloader.bios.use_serial = wanted.preferred_use_bios_serial
-    if bootloader.efi is not None and bootloader.efi.secure_boot is None:
+    if bootloader.efi is not None and bootloader.efi.secure_boot is None and wanted.preferred_efi is None:
         bootloader.efi.secure_boot = wanted.preferred_use_secure_boot
     if bootloader.bios is not None or bootloader.efi is not None:
         put(domain, "firmware.bootloader", bootloader)
