@@ -17,6 +17,7 @@ from support.widgets import widget_definition
 
 from virt_local import pki
 from virt_local.apiserver.authn import Authenticator
+from virt_local.apiserver.builtins import FIRST_NAMESPACES
 from virt_local.apiserver.server import ApiServer
 from virt_local.apiserver.tokens import Tokens
 from virt_local.gc import GarbageCollector
@@ -37,6 +38,9 @@ async def api(tmp_path: Path, certificates: pki.Pki) -> AsyncIterator[Api]:
     server = ApiServer(store, authenticator=Authenticator(tokens, tokens=issuer), tokens=issuer)
     await server.bootstrap([widget_definition()])
     collector = asyncio.create_task(GarbageCollector(store, server.registry, server.client()).run())
+    # Each namespace gets its own, made beside us.
+    while len(store.keys("/serviceaccounts")) < len(FIRST_NAMESPACES):  # noqa: ASYNC110  a store, no event
+        await asyncio.sleep(0.01)
     port = await server.start("127.0.0.1", 0, certificates.server_context())
     trust = ssl.create_default_context(cafile=str(certificates.ca))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, limit=0)) as client:
