@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +19,30 @@ from tests.e2e.e2e_cluster import Cluster
 CIRROS_IMAGE = "kubevirt/cirros-container-disk-demo:latest"
 
 
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing: tests have their own words."""
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def image_url() -> Iterator[str]:
+    """The demo guest's disk on a web server of ours."""
+    image = guest.build().path
+    handler = functools.partial(_Quiet, directory=str(image.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/{image.name}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cluster(image_url: str) -> Iterator[Cluster]:
     if os.geteuid() != 0:
         pytest.skip("the e2e tests build guests and use libvirt's system daemon: they need root")
     work = Path(tempfile.mkdtemp(prefix="vt-e2e-", dir="/tmp"))
     work.chmod(0o755)
     image.add(work / "images", CIRROS_IMAGE, guest.build().path)
-    running = Cluster(work)
+    running = Cluster(work, image_url)
     running.up()
     try:
         yield running

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 # Guests are domains of the machine's libvirt, called NAMESPACE_NAME: those of another cluster must not be met.
 NAMESPACE = f"e2e-{os.getpid()}"
 EXAMPLES = ROOT / "examples"
+DOCUMENTED_URL = "http://example.com/path/to/your/image.qcow2"  # of the documents' DataSource
 VIRTCTL = str(Path(sys.executable).parent / "virtctl")
 _T = TypeVar("_T")
 
@@ -40,8 +41,9 @@ def eventually(check: Callable[[], _T | None], *, within: float, what: str, ever
 class Cluster:
     """A running one-machine cluster and the two programs that talk to it."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, image_url: str) -> None:
         self.work = work
+        self.image_url = image_url  # of the demo guest's disk, on loopback
         self.places = ("--state-dir", str(work / "state"), "--run-dir", str(work / "run"))
         self.kubeconfig = work / "kubeconfig"
         self.environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "COLUMNS": "200"}
@@ -75,7 +77,8 @@ class Cluster:
 
     def up(self) -> None:
         mirror = f"docker.io=oci:{self.work / 'images'}"
-        self.virtctl("local", "up", *self.places, "--registry-mirror", mirror)
+        web = f"{DOCUMENTED_URL}={self.image_url}"
+        self.virtctl("local", "up", *self.places, "--registry-mirror", mirror, "--http-mirror", web)
         if not self.kubeconfig.exists():
             shutil.copyfile(self.work / "state" / "kubeconfig", self.kubeconfig)
             self.kubectl("create", "namespace", NAMESPACE)

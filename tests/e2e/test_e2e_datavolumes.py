@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
+import re
 import ssl
-import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from examples.demo import guest
-from tests.e2e.e2e_cluster import EXAMPLES, NAMESPACE, Cluster, eventually
+from tests.e2e.e2e_cluster import DOCUMENTED_URL, EXAMPLES, NAMESPACE, ROOT, Cluster, eventually
 
 pytestmark = [pytest.mark.guest, pytest.mark.libvirt, pytest.mark.kubectl]
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_arguments: object) -> None:
-        """Nothing: the test has its own words."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The directory of the demo guest's image, on loopback."""
-    image = guest.build().path
-    handler = functools.partial(_Quiet, directory=str(image.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_address[1]}/{image.name}"
-        found.shutdown()
+@pytest.fixture
+def seeds() -> Path:
+    """The users' documents."""
+    found = ROOT.parent / "shared" / "seeds"
+    if not found.is_dir():
+        pytest.skip(f"no documents at {found}")
+    return found
 
 
 def machine(name: str, url: str) -> str:
@@ -60,8 +50,8 @@ def phase(cluster: Cluster, name: str) -> str:
     return str((found or {}).get("status", {}).get("phase", ""))
 
 
-def test_a_guest_boots_from_an_imported_image(cluster: Cluster, vm: str, server: str) -> None:
-    cluster.kubectl("apply", "-f", "-", stdin=machine(vm, server))
+def test_a_guest_boots_from_an_imported_image(cluster: Cluster, vm: str) -> None:
+    cluster.kubectl("apply", "-f", "-", stdin=machine(vm, cluster.image_url))
     cluster.wait_printable(vm, "Running", within=90)
     assert "Succeeded" in cluster.kubectl("get", "dv", f"{vm}-root", "--no-headers").stdout
     instance = cluster.get("vmi", vm)
@@ -82,6 +72,20 @@ def test_the_example_runs(cluster: Cluster) -> None:
         assert phase(cluster, "vm-datavolume-root") == "Succeeded"
     finally:
         cluster.kubectl("delete", "-f", path, "--wait=true", timeout=120)
+
+
+def test_the_documents_machine_runs_as_it_stands(cluster: Cluster, seeds: Path) -> None:
+    """VM and DataSource of the users' documents, their URL led to loopback by --http-mirror."""
+    page = next(seeds.glob("002_*.txt")).read_text()
+    blocks = re.split(r"^\s*```.*\n", page, flags=re.MULTILINE)
+    manifest = next(block for block in blocks if block.lstrip().startswith("apiVersion"))
+    assert DOCUMENTED_URL in manifest
+    cluster.kubectl("apply", "-f", "-", stdin=manifest)
+    try:
+        cluster.wait_printable("my-vm-with-http-data-volume", "Running", within=90)
+        assert phase(cluster, "my-http-data-volume") == "Succeeded"
+    finally:
+        cluster.kubectl("delete", "--wait=true", "-f", "-", stdin=manifest, timeout=120)
 
 
 def test_an_upload_through_the_api_server(cluster: Cluster) -> None:
