@@ -14,7 +14,7 @@ from virt_local.store.transactions import transaction
 log = logging.getLogger("virt_local.store")
 
 EVERY = 1_000  # revisions between two compactions
-SLICE = 250  # revisions looked at in one transaction: no writer waits longer than that takes
+SLICE = 100  # revisions looked at in one transaction: no writer waits longer than that takes
 
 # Every row says which one it replaced: looking at the new revisions is enough to find the old ones.
 _FORGET = """
