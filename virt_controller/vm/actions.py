@@ -21,6 +21,7 @@ from virt_controller.vm.effects import (
     Delete,
     Effect,
     EffectFailed,
+    KeepSpec,
     Pin,
     Refresh,
     Release,
@@ -84,7 +85,7 @@ class Actions:
         self._data_volumes = DataVolumes(client, caches, recorder)
         self._expander = Expander(client, caches.revisions)
 
-    async def carry_out(self, effect: Effect, observed: Observed) -> None:
+    async def carry_out(self, effect: Effect, observed: Observed) -> None:  # noqa: PLR0912  one case per effect
         vm, vmi = observed.vm, observed.vmi
         match effect:
             case WriteStatus(status):
@@ -111,6 +112,8 @@ class Actions:
                 await self._adopt(vm, vmi)
             case Refresh() if vmi is not None:
                 await self._patch_vmi(vmi, _refresh_patch(vm, vmi, effect))
+            case KeepSpec() if vmi is not None:
+                await self._keep_spec(vm, vmi.status.virtual_machine_revision_name or "")
             case Release() if vmi is not None:
                 await self._patch_vmi(vmi, set_finalizers(vmi.metadata, _without(vmi.metadata.finalizers)))
 
@@ -137,7 +140,7 @@ class Actions:
         namespace, name = key_of(vm)
         try:
             vmi = build_instance(await self._expander.expanded(vm), paused=paused)
-            vmi.status.virtual_machine_revision_name = await self._store_revision(vm)
+            vmi.status.virtual_machine_revision_name = f"{START_PREFIX}{vm.metadata.uid}-{vm.metadata.generation}"
             wait = self._placer.apply(vmi, self._clock())
             with self._placer.assume(vmi):
                 answer = await self._client.create(VIRTUAL_MACHINE_INSTANCES, namespace, encode(vmi))
@@ -157,20 +160,12 @@ class Actions:
         self._recorder.event(vm, "Normal", "SuccessfulCreate", CREATED.format(name=name))
         if wait is not None and wait.event and created is not None:
             self._recorder.event(created, wait.event_type, wait.event, wait.message)
-        await self._prune_revisions(vm, vmi.status.virtual_machine_revision_name)
 
-    async def _store_revision(self, vm: VirtualMachine) -> str:
-        """Keep the spec the instance is made from; the name of the revision."""
-        name = f"{START_PREFIX}{vm.metadata.uid}-{vm.metadata.generation}"
+    async def _keep_spec(self, vm: VirtualMachine, name: str) -> None:
+        """The VM's spec, for later comparison; those of earlier instances go."""
         body = revision(vm, name, {"spec": to_builtins(vm.spec)}, vm.metadata.generation or 0)
         await store(self._client, self._caches.revisions, body)
-        return name
-
-    async def _prune_revisions(self, vm: VirtualMachine, keep: str) -> None:
-        try:
-            await prune(self._client, self._caches.revisions, vm, prefix=START_PREFIX, keep={keep})
-        except ApiError as error:  # the next start tries again, and garbage collection has the last word
-            log.info("revisions not pruned vm=%s error=%s", key_of(vm), error.message)
+        await prune(self._client, self._caches.revisions, vm, prefix=START_PREFIX, keep={name})
 
     async def _delete(self, vm: VirtualMachine, vmi: VirtualMachineInstance) -> None:
         key, uid = key_of(vm), vmi.metadata.uid

@@ -107,6 +107,7 @@ class VirtualMachineController:
             data_volumes=tuple(each for each in volumes if each is not None),
             serves_data_volumes=self._caches.data_volumes.served,
             started_from=self._started_from(vm, vmi),
+            spec_kept=self._is_spec_kept(vm, vmi),
             jitter=self._jitter(),
         )
 
@@ -122,6 +123,10 @@ class VirtualMachineController:
             return None  # an adopted instance counts the generations of another VM
         stored = self._caches.revisions.get(vm.metadata.namespace, name)
         return _spec_of(stored) if stored is not None else None
+
+    def _is_spec_kept(self, vm: VirtualMachine, vmi: VirtualMachineInstance | None) -> bool:
+        name = vmi.status.virtual_machine_revision_name if vmi is not None else None
+        return not name or self._caches.revisions.get(vm.metadata.namespace, name) is not None
 
     def _again(self, key: Key, after: float | None) -> Verdict:
         waits = [seconds for seconds in (after, self._expected.remaining(key)) if seconds is not None]

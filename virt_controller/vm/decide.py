@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from virt_controller.phase import FAILED, RUNNING, is_final, is_going, phase
 from virt_controller.vm import volumes
-from virt_controller.vm.changes import Changes, changes
+from virt_controller.vm.changes import UNKNOWN, Changes, changes
 from virt_controller.vm.effects import (
     AddFinalizer,
     Adopt,
@@ -20,6 +20,7 @@ from virt_controller.vm.effects import (
     Decision,
     Delete,
     Effect,
+    KeepSpec,
     Pin,
     Refresh,
     Release,
@@ -34,10 +35,12 @@ from virt_controller.vm.plugged import plugged
 from virt_controller.vm.requests import Requests, settled_requests
 from virt_controller.vm.status import made_from, status_of
 from virt_controller.vm.strategy import BACKING_OFF, START, is_paused_start, is_stop_for, queued_start, strategy
+from virt_kube.clock import parse_time
 from virt_types import labels
 from virt_types.v1 import VirtualMachineInstance, VirtualMachineStartFailure, VirtualMachineStateChangeRequest
 
 UNSERVED_RECHECK = 60.0
+START_SECONDS = 3.0  # how long a start may take before what it began with is stored all the same
 
 
 def decide(observed: Observed, now: float) -> Decision:
@@ -57,6 +60,8 @@ def decide(observed: Observed, now: float) -> Decision:
         step = step._replace(effect=Pin())
     if step.effect is None:
         step = step._replace(effect=volumes.wanted(observed, starts=step.starts) or _refresh(observed, changed))
+    if step.effect is None and not observed.spec_kept:
+        step = _keep_spec(observed, step, now)
     if step.rerun:
         requests = [VirtualMachineStateChangeRequest(action=START)]
     status = status_of(observed, requests, failure, start_withheld=step.starts, changed=changed, now=now)
@@ -181,9 +186,26 @@ def _step_with_instance(observed: Observed, vmi: VirtualMachineInstance, request
 
 
 def _changes(observed: Observed) -> Changes | None:
-    """What changed since the guest was started, where that is known."""
+    """What changed since the guest was started; None when nothing did, or for a guest that names no revision."""
     vmi, started = observed.owned, observed.started_from
-    return changes(started, observed.vm.spec, vmi.spec) if vmi is not None and started is not None else None
+    if vmi is None:
+        return None
+    if started is None:
+        lost = not observed.spec_kept and made_from(vmi) != observed.vm.metadata.generation
+        return Changes(restart=UNKNOWN) if lost else None
+    return changes(started, observed.vm.spec, vmi.spec)
+
+
+def _keep_spec(observed: Observed, step: _Step, now: float) -> _Step:
+    """Store what the guest was made from, but off the way of its start: nobody waits for it."""
+    vmi = observed.owned
+    if vmi is None or is_final(vmi) or is_going(vmi) or made_from(vmi) != observed.vm.metadata.generation:
+        return step
+    left = (parse_time(vmi.metadata.creation_timestamp) or 0.0) + START_SECONDS - now
+    starting = vmi.status.node_name and phase(vmi) != RUNNING
+    if starting and left > 0:
+        return step._replace(again_after=_soonest(step.again_after, left))
+    return step._replace(effect=KeepSpec(), after_record=True)
 
 
 def _refresh(observed: Observed, changed: Changes | None) -> Refresh | None:

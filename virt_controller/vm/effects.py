@@ -83,6 +83,11 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepSpec:
+    """Store the spec the instance was made from, as the revision it names."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnOn:
     """Write the run strategy a start request of a halted VM asks for."""
 
@@ -104,6 +109,7 @@ Effect = (
     | Delete
     | Release
     | Refresh
+    | KeepSpec
     | TurnOn
     | WriteStatus
 )

@@ -27,6 +27,7 @@ class Observed(NamedTuple):
     data_volumes: tuple[DataVolume, ...] = ()  # those the VM's templates or volumes name, as far as they exist
     serves_data_volumes: bool = True
     started_from: VirtualMachineSpec | None = None  # looked up when the VM has changed since `vmi` was made
+    spec_kept: bool = True  # whether the revision `vmi` names is stored
     jitter: float = 0.0  # 0 up to 1, chosen anew for each pass
 
     @property

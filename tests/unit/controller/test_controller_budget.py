@@ -59,7 +59,7 @@ def status(kube: FakeKube, name: str = "vm1") -> Json:
     return vm.get("status", {})
 
 
-async def test_six_writes_from_start_to_running() -> None:
+async def test_five_writes_from_start_to_running_and_the_revision_after_them() -> None:
     kube = FakeKube()
     async with controllers(kube):
         await kube.create(VIRTUAL_MACHINES, "default", vm_object(running=False))
@@ -70,11 +70,11 @@ async def test_six_writes_from_start_to_running() -> None:
         await settle()
         assert status(kube)["printableStatus"] == "Running"
         assert status(kube)["ready"] is True
-    writes = [f"{w.verb} {w.plural}{w.subresource and '/' + w.subresource}" for w in kube.writes()]
+    *writes, last = [f"{w.verb} {w.plural}{w.subresource and '/' + w.subresource}" for w in kube.writes()]
+    assert last == "create controllerrevisions"
     assert sorted(writes) == sorted(
         [
             "patch virtualmachines",
-            "create controllerrevisions",
             "create virtualmachineinstances",
             "patch virtualmachines/status",
             "patch virtualmachineinstances",

@@ -247,3 +247,20 @@ async def test_an_adopted_guest_is_held_against_what_it_was_started_from() -> No
         await settle()
         assert restart_required(kube) is None
         assert len(kube.objects("controllerrevisions")) == 1
+
+
+@pytest.mark.looptime
+async def test_an_edit_before_the_revision_is_stored_is_told_without_its_field() -> None:
+    kube = FakeKube()
+    async with controllers(kube):
+        await kube.create(VIRTUAL_MACHINES, "default", vm_object(runStrategy="Always"))
+        await settle()
+        for each in kube.objects("controllerrevisions"):
+            await kube.delete(CONTROLLER_REVISIONS, "default", each["metadata"]["name"])
+        await edit(kube, {"template": {"spec": {"domain": {"cpu": {"cores": 2}}}}})
+        told = "spec.template.spec was changed before it was stored what the guest was started from"
+        assert restart_required(kube) == told
+        await kube.delete(VIRTUAL_MACHINE_INSTANCES, "default", "vm1")
+        await settle()
+        assert restart_required(kube) is None
+        assert len(kube.objects("controllerrevisions")) == 1

@@ -246,8 +246,10 @@ class World:
         assert len(owned["datavolumes"]) == len(vm["spec"].get("dataVolumeTemplates", [])), f"{name}: {owned}"
         if vmi is not None:
             assert vmi["metadata"]["ownerReferences"][0]["uid"] == vm["metadata"]["uid"], name
-            made_here = vmi["status"].get("virtualMachineRevisionName", "")
-            assert not made_here or made_here in owned["controllerrevisions"] or vm["metadata"]["uid"] not in made_here
+            from_here = vm["metadata"]["uid"] in vmi["status"].get("virtualMachineRevisionName", "")
+            made_from = vmi["metadata"].get("annotations", {}).get("kubevirt.io/vm-generation")
+            if from_here and phase == "Running" and made_from == str(vm["metadata"]["generation"]):
+                assert vmi["status"]["virtualMachineRevisionName"] in owned["controllerrevisions"], name
         if strategy == "Always":
             assert phase == "Running", f"{name}: a lost VM: {vm}"
         if strategy == "Halted":
