@@ -22,15 +22,14 @@ from virt_api.admission import KubeVirtAdmission
 from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, Forbidden, Invalid, KubeClient, NotFound, Resource
 from virt_kube.events import EventRecorder
-from virt_kube.resources import EVENTS, PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
+from virt_kube.resources import DATA_SOURCES, DATA_VOLUMES, EVENTS, PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
 from virt_local import pki
 from virt_local.apiserver.server import ApiServer
 from virt_local.claims import PERSISTENT_VOLUMES, PROVISIONER, STORAGE_CLASSES
 from virt_local.components import CDI_GROUP, CDI_USER, LOCAL_USER
-from virt_local.datavolumes import workers
+from virt_local.datavolumes import uploads, workers
 from virt_local.datavolumes.admission import DataVolumeAdmission
 from virt_local.datavolumes.app import Options, UploadServers, run
-from virt_local.datavolumes.caches import DATA_SOURCES, DATA_VOLUMES
 from virt_local.gc import GarbageCollector
 from virt_local.storage import LocalStorage
 from virt_local.store import Store
@@ -329,10 +328,12 @@ async def test_a_copy_through_a_data_source(cluster: Cluster) -> None:
 
     await until(lambda: says("NotFound"))
     await cluster.reached("copy", "Pending")
-    await cluster.create("golden", {"http": {"url": cluster.url}})
+    suits = {"instancetype.kubevirt.io/default-instancetype": "small"}
+    await cluster.create("golden", {"http": {"url": cluster.url}}, labels={"app": "x"} | suits)
     await until(lambda: says("Ready"))
     await cluster.reached("copy", "Succeeded")
     assert (await asyncio.to_thread(cluster.disk("copy").read_bytes))[: 4 * MIB] == CONTENT
+    assert (await cluster.find(DATA_SOURCES, "named"))["metadata"]["labels"] == suits
     assert ("CloneSucceeded", "Successfully cloned from default/golden into default/copy") in await cluster.events(
         "copy"
     )
@@ -476,6 +477,26 @@ async def test_uploads_without_a_good_token(cluster: Cluster, client: Client) ->
     for bad in ("", "x", f"{head}.{payload}.AAAA", f"{head}.{payload[:-2]}AA.{signature}"):
         assert (await client.send(bad, CONTENT))[0] == 401
     assert (await cluster.status("up"))["phase"] == "UploadReady"
+
+
+async def test_an_upload_that_falls_silent(cluster: Cluster, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "SILENCE", 0.2)
+    await cluster.create("up", {"upload": {}})
+    await cluster.reached("up", "UploadReady")
+    enough = asyncio.Event()
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield CONTENT[:MIB]
+        await enough.wait()
+
+    sending = asyncio.create_task(client.send(await client.token("up"), stalling(), path="upload"))
+
+    async def told() -> bool:
+        return "nothing came for a minute" in condition(await cluster.status("up"), "Running").get("message", "")
+
+    await until(told)
+    enough.set()
+    await asyncio.gather(sending, return_exceptions=True)
 
 
 async def test_an_upload_that_breaks_off(cluster: Cluster, client: Client) -> None:

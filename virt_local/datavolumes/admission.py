@@ -15,14 +15,12 @@ from virt_api import refusals
 from virt_kube.admission import Admission, AdmissionRequest, AdmissionResult, UserInfo
 from virt_kube.api import Json, KubeClient, NotFound, error_from_status
 from virt_kube.informer import Key
-from virt_kube.resources import SUBJECT_ACCESS_REVIEWS
-from virt_local.datavolumes.caches import DATA_SOURCES
+from virt_kube.resources import DATA_SOURCES, DATA_VOLUMES, SUBJECT_ACCESS_REVIEWS
 from virt_local.datavolumes.origin import AUTHORIZED, Problem, followed, refusal_of
 from virt_types import codec, labels
 from virt_types.cdi.objects import DataSource, DataVolume
 from virt_types.errors import Cause, InvalidObject
 
-DATA_VOLUMES = ("cdi.kubevirt.io", "datavolumes")
 NO_RIGHT = "User {user} has insufficient permissions in clone source namespace {namespace}"
 
 
@@ -34,7 +32,11 @@ class DataVolumeAdmission:
 
     async def admit(self, request: AdmissionRequest) -> AdmissionResult:
         """Raises 403 for a copy the requester may not make, 422 for a source that nothing here reads."""
-        if (request.group, request.plural) == DATA_VOLUMES and request.obj is not None and not request.subresource:
+        if (
+            (request.group, request.plural) == (DATA_VOLUMES.group, DATA_VOLUMES.plural)
+            and request.obj is not None
+            and not request.subresource
+        ):
             request = request._replace(obj=await self._judged(request, request.obj))
         return await self._inner.admit(request)
 
@@ -86,8 +88,8 @@ class DataVolumeAdmission:
     async def _may(self, user: UserInfo, namespace: str) -> bool:
         asked = {
             "verb": "create",
-            "group": DATA_VOLUMES[0],
-            "resource": DATA_VOLUMES[1],
+            "group": DATA_VOLUMES.group,
+            "resource": DATA_VOLUMES.plural,
             "subresource": "source",
             "namespace": namespace,
         }

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from virt_kube.api import KubeClient, Resource
+from virt_kube.api import KubeClient
 from virt_kube.informer import Informer, Key, key_of
-from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
+from virt_kube.resources import DATA_SOURCES, DATA_VOLUMES, PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
 from virt_local.claims import STORAGE_CLASSES, Claim, StorageClass, User, claims_of
 from virt_types import codec
 from virt_types.cdi.objects import DataSource, DataVolume
 
-DATA_VOLUMES = Resource("cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume")
-DATA_SOURCES = Resource("cdi.kubevirt.io", "v1beta1", "datasources", "DataSource")
 CLAIM_INDEX = "claim"
 
 

@@ -9,11 +9,11 @@ from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder
 from virt_kube.informer import Key, key_of
 from virt_kube.patch import diff_status, guard
-from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS
+from virt_kube.resources import DATA_VOLUMES, PERSISTENT_VOLUME_CLAIMS
 from virt_kube.runner import Retry, Verdict
 from virt_kube.workqueue import WorkQueue
 from virt_local.claims import Claim, StorageClass, User, claims_of, default_class
-from virt_local.datavolumes.caches import DATA_VOLUMES, Caches
+from virt_local.datavolumes.caches import Caches
 from virt_local.datavolumes.claim import is_archive, owner_reference, wanted_class
 from virt_local.datavolumes.decide import (
     Adopt,

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from virt_kube.api import KubeClient, NotFound
 from virt_kube.clock import Clock
 from virt_kube.informer import Key, key_of
-from virt_kube.patch import diff_status
+from virt_kube.patch import diff_status, guard
+from virt_kube.resources import DATA_SOURCES
 from virt_kube.runner import Verdict
 from virt_kube.workqueue import WorkQueue
-from virt_local.datavolumes.caches import DATA_SOURCES, Caches
+from virt_local.datavolumes.caches import Caches
 from virt_local.datavolumes.origin import NOT_HERE, ClaimOf, DataSourceOf, Problem, followed
 from virt_local.datavolumes.phases import SUCCEEDED
 from virt_local.datavolumes.status import Told, timed
@@ -18,6 +19,7 @@ from virt_types.cdi.claims import awaits_filling
 from virt_types.cdi.objects import DataSource, DataSourceSource, DataSourceStatus, DataVolume
 from virt_types.codec import to_builtins
 
+DEFAULTS_PREFIX = "instancetype.kubevirt.io/default-"
 PhaseOf = Callable[[Key], str]
 READY = Problem("Ready", "DataSource is ready to be consumed")
 NO_SOURCE = Problem("NoSource", "No source PVC set")
@@ -60,6 +62,14 @@ def _ready(meant: DataSourceSource, namespace: str, claim_of: ClaimOf, phase_of:
     return Problem(phase if phase not in {"", SUCCEEDED} else "Pending", f"PVC {key} is not filled yet")
 
 
+def defaults(status: DataSourceStatus, namespace: str, claim_of: ClaimOf) -> dict[str, str]:
+    """The labels by which the claim says what size and preference suit it."""
+    reference = status.source.pvc if status.source is not None else None
+    claim = claim_of(Key(reference.namespace or namespace, reference.name)) if reference is not None else None
+    labels = claim.metadata.labels if claim is not None else {}
+    return {name: value for name, value in labels.items() if name.startswith(DEFAULTS_PREFIX)}
+
+
 class DataSourceController:
     """The loop of all DataSources; any change of a claim or another DataSource may concern each."""
 
@@ -76,6 +86,10 @@ class DataSourceController:
             return None
         status = status_of(found, self._caches.data_source, self._caches.claim, self._phase, self._clock())
         patch = diff_status(found.metadata, to_builtins(found.status), to_builtins(status))
+        taken = defaults(status, found.metadata.namespace, self._caches.claim)
+        if not taken.items() <= found.metadata.labels.items():
+            labels = {**found.metadata.labels, **taken}
+            patch = [*(patch or guard(found.metadata)), {"op": "add", "path": "/metadata/labels", "value": labels}]
         if patch:
             try:
                 answer = await self._client.patch(DATA_SOURCES, *key, patch)

@@ -32,6 +32,7 @@ TOKEN_GROUP, CONFIG_GROUP, VERSION = "upload.cdi.kubevirt.io", "cdi.kubevirt.io"
 TOKEN_PATH = f"/apis/{TOKEN_GROUP}/{VERSION}/namespaces/{{namespace}}/uploadtokenrequests"
 CONFIG_PATH = f"/apis/{CONFIG_GROUP}/{VERSION}/cdiconfigs/config"
 MAX_REQUEST = 1 << 16
+SILENCE = 60.0  # seconds
 PROXY_VERSIONS = ("v1beta1", "v1alpha1")
 # Path -> does it answer before the image is converted, does the body come as a form.
 PROXY_PATHS = {
@@ -162,12 +163,24 @@ async def _receive(
     )
     fd = await asyncio.to_thread(place.create, BYTES)
     try:
-        await Receiver(fd, 0, sink, "the client").receive(_form_file(request) if form else request.content.iter_any())
+        body = _form_file(request) if form else request.content.iter_any()
+        await Receiver(fd, 0, sink, "the client").receive(_timely(body))
     except SourceFailed:
         await asyncio.to_thread(place.clear)  # an upload is not continued
         raise
     finally:
         os.close(fd)
+
+
+async def _timely(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same, but a client that falls silent ends it: others wait for its place."""
+    while True:
+        async with asyncio.timeout(SILENCE):
+            try:
+                chunk = await anext(body)
+            except StopAsyncIteration:
+                return
+        yield chunk
 
 
 async def _form_file(request: web.Request) -> AsyncIterator[bytes]:
