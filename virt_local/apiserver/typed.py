@@ -24,6 +24,7 @@ Convert = Callable[[Any], Any]
 
 _NO_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _ABSENT: Any = object()
+_MICROSECONDS = re.compile(r"\.\d{6}(?:Z|[+-]\d\d:\d\d)$")  # neither more nor less
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 
 
@@ -128,6 +129,10 @@ def _time(value: Any) -> str:
 
 
 def _microtime(value: Any) -> str:
+    if isinstance(value, str) and not _MICROSECONDS.search(value):
+        layout = "2006-01-02T15:04:05.000000Z07:00"
+        rest = value[19:]
+        raise Unreadable(f'parsing time "{value}" as "{layout}": cannot parse "{rest}" as ".000000"')
     return _moment(value).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -131,7 +131,7 @@ def _type(schema: Json, path: str, *, root: bool, element: bool) -> Iterator[Cau
         yield required(f"{path}.type", f"must not be empty for specified {what}")
     if kind and kind not in _TYPES:
         yield not_supported(f"{path}.type", kind, _TYPES)
-    if kind == "array" and not schema.get("items"):
+    if kind == "array" and schema.get("items") is None:
         yield required(f"{path}.items", "must be specified")
     if schema.get(_EMBEDDED):
         if kind != "object":
