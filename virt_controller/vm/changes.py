@@ -23,7 +23,7 @@ GUEST_MEMORY = f"{TEMPLATE}.domain.memory.guest"
 MATCHERS = ("instancetype", "preference")
 SHOWN_FIELDS = 5
 
-UNKNOWN = f"{TEMPLATE} was changed before it was stored what the guest was started from"
+UNKNOWN = "spec was changed before it was stored what the guest was started from"
 OTHER = "a non-live-updatable field was changed in the template spec"
 MORE_SOCKETS = "CPU sockets updated in template spec to a value higher than what's available"
 FEWER_SOCKETS = "Reduction of CPU socket count requires a restart"

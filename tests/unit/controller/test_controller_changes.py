@@ -258,7 +258,7 @@ async def test_an_edit_before_the_revision_is_stored_is_told_without_its_field()
         for each in kube.objects("controllerrevisions"):
             await kube.delete(CONTROLLER_REVISIONS, "default", each["metadata"]["name"])
         await edit(kube, {"template": {"spec": {"domain": {"cpu": {"cores": 2}}}}})
-        told = "spec.template.spec was changed before it was stored what the guest was started from"
+        told = "spec was changed before it was stored what the guest was started from"
         assert restart_required(kube) == told
         await kube.delete(VIRTUAL_MACHINE_INSTANCES, "default", "vm1")
         await settle()
