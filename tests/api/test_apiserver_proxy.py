@@ -132,6 +132,21 @@ async def test_who_may_not_is_told_so_and_nothing_passes(front: Front) -> None:
     assert not front.seen
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/apis/subresources.kubevirt.io/v1%2Fnamespaces%2Fmine%2Fvirtualmachines%2Fx%2Fstart/namespaces/yours/x/y/start",
+        "/apis/subresources.kubevirt.io/v1/namespaces/mine%2Fvirtualmachines%2Fx/virtualmachines/y/start",
+        "/apis/subresources.kubevirt.io/v1/namespaces/mine/virtualmachines/x%2fstart",
+    ],
+)
+async def test_a_path_that_reads_otherwise_behind_the_wall_goes_no_further(front: Front, path: str) -> None:
+    """What is permitted here is what is done there: an escaped slash would be two paths in one."""
+    async with front.client.put(URL(front.url + path, encoded=True), headers=ADMIN) as answer:
+        assert answer.status == 404
+    assert not front.seen
+
+
 async def test_without_virt_api_the_answer_says_what_to_start(tmp_path: Path, certificates: Pki) -> None:
     (tmp_path / "t.csv").write_text('admin-token,admin,1,"system:masters"\n')
     store = await Store.open(tmp_path / "s.db")

@@ -80,7 +80,7 @@ class Door:
         route = resource_route(request.method, parts, request.query)
         user = self._identified(request, parts, route, entry)
         if self._subresources is not None and self._subresources.owns(parts):
-            self._authorizer.require(user, subresource_attributes(request))
+            self._authorizer.require(user, subresource_attributes(request.method, parts))
             with self._gate.stream(user):
                 return await self._subresources.serve(request, user)
         if route is not None and route.verb == "watch":

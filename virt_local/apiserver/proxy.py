@@ -19,7 +19,7 @@ from yarl import URL
 from virt_kube.admission import UserInfo
 from virt_local.apiserver.discovery import SUBRESOURCE_GROUP, SUBRESOURCE_VERSIONS
 from virt_local.apiserver.rbac import Attributes
-from virt_local.apiserver.status import unavailable
+from virt_local.apiserver.status import no_such_page, unavailable
 
 UPLOAD_GROUP, CONFIGS = "upload.cdi.kubevirt.io", ("cdi.kubevirt.io", "cdiconfigs")
 CONNECT_TIMEOUT = 5.0  # seconds
@@ -51,6 +51,8 @@ class SubresourceBackend:
 
     async def serve(self, request: web.BaseRequest, user: UserInfo) -> web.StreamResponse:
         """Raises 503 when virt_api does not listen."""
+        if "%2f" in request.rel_url.raw_path.lower():
+            raise no_such_page()  # it would be read as another path there than the one that was permitted here
         headers = _forwarded(request, user)
         try:
             if request.headers.get("Upgrade", "").lower() == "websocket":
@@ -176,11 +178,8 @@ def _target(request: web.BaseRequest) -> URL:
     return URL(f"http://virt-api{request.rel_url.raw_path_qs}", encoded=True)
 
 
-def subresource_attributes(request: web.BaseRequest) -> Attributes:
-    parts = request.path.strip("/").split("/")
-    verb = {"GET": "get", "PUT": "update", "POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(
-        request.method, ""
-    )
+def subresource_attributes(method: str, parts: list[str]) -> Attributes:
+    verb = {"GET": "get", "PUT": "update", "POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(method, "")
     if parts[3:4] == ["namespaces"] and len(parts) > 5:
         name, subresource = ([*parts[6:], "", ""])[:2]
         return Attributes(verb, parts[1], parts[5], subresource, parts[4], name)
