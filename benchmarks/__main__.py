@@ -168,7 +168,7 @@ def table(results: list[Ratio | Amount]) -> str:
             rows.append(f"| {result.name} | {figures} | ≤ {result.limit:g} | {verdict} |")
         else:
             limited = math.isfinite(result.limit)
-            target = f"≤ {result.limit:.3g} {result.unit} | {verdict}" if limited else "— | to compare with"
+            target = f"≤ {result.limit:.4g} {result.unit} | {verdict}" if limited else "— | to compare with"
             rows.append(f"| {result.name} | {result.value:.1f} {result.unit} | {target} |")
     return "\n".join(rows)
 

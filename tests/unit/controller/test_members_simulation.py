@@ -23,6 +23,7 @@ from support.simulated import simulate
 
 from virt_kube.api import Conflict, Invalid, Json, NotFound
 from virt_kube.resources import (
+    PERSISTENT_VOLUME_CLAIMS,
     REPLICA_SETS,
     VIRTUAL_MACHINE_INSTANCES,
     VIRTUAL_MACHINE_POOLS,
@@ -46,6 +47,8 @@ class User:
         self.most: dict[str, int] = {}  # replicas ever wanted, by the keeper's uid
         self.generation = 0
         self.too_many: list[str] = []
+        self.disks: dict[str, str] = {}  # the uid of each DataVolume, by its name, as it was first made
+        self.tasks: set[asyncio.Task[None]] = set()
         kube.on_create = self._count
 
     async def do(self, action: str) -> None:
@@ -68,6 +71,23 @@ class User:
         if self.rng.random() < 0.5:
             body["autohealing"] = {"startUpFailureThreshold": 1}
         await self.kube.create(VIRTUAL_MACHINE_POOLS, "default", {"metadata": {"name": "p"}, "spec": body})
+
+    async def create_keeping_pool(self) -> None:
+        """A pool whose disks outlive its machines."""
+        guest = guest_template()
+        guest["spec"]["volumes"] = [{"name": "data", "dataVolume": {"name": "data"}}]
+        disks = [{"metadata": {"name": "data"}, "spec": {"source": {"blank": {}}}}]
+        machine = {"runStrategy": "Always", "template": guest, "dataVolumeTemplates": disks}
+        body: Json = {
+            "selector": {"matchLabels": {"app": "r"}},
+            "virtualMachineTemplate": {"metadata": {"labels": {"app": "r"}}, "spec": machine},
+            "replicas": self._size(),
+            "scaleInStrategy": {"proactive": {"statePreservation": "Offline"}},
+        }
+        await self.kube.create(VIRTUAL_MACHINE_POOLS, "default", {"metadata": {"name": "p"}, "spec": body})
+
+    async def delete_pool(self) -> None:
+        await self.kube.delete(VIRTUAL_MACHINE_POOLS, "default", "p")
 
     async def scale(self) -> None:
         await self._change(replicas=self._size())
@@ -138,6 +158,8 @@ class User:
     def _count(self, plural: str, obj: Json) -> None:
         """Called for every object that is being created: is it one too many?"""
         meta = obj["metadata"]
+        if plural == "datavolumes":
+            self._fill(obj)
         if "replicas" in obj.get("spec", {}):
             self.most[meta["uid"]] = obj["spec"]["replicas"]
         owner = next(iter(meta.get("ownerReferences", ())), None)
@@ -155,6 +177,20 @@ class User:
         ]
         if len(alive) >= self.most[owner["uid"]]:
             self.too_many.append(meta["name"])
+
+    def _fill(self, volume: Json) -> None:
+        """Plays CDI, which is done at once."""
+        name = volume["metadata"]["name"]
+        volume["status"] = {"phase": "Succeeded"}
+        self.disks.setdefault(name, volume["metadata"]["uid"])
+        if self.kube.find(PERSISTENT_VOLUME_CLAIMS, "default", name) is None:
+            self.tasks.add(asyncio.ensure_future(self._claim(name)))
+
+    async def _claim(self, name: str) -> None:
+        with contextlib.suppress(Conflict):
+            await self.kube.create(PERSISTENT_VOLUME_CLAIMS, "default", {"metadata": {"name": name}})
+        bound = {"status": {"phase": "Bound"}}
+        await self.kube.patch(PERSISTENT_VOLUME_CLAIMS, "default", name, bound, kind="merge", subresource="status")
 
 
 ACTIONS = (
@@ -184,12 +220,14 @@ class World:
         self.user = User(self.kube, self.node, rng)
         self.doomed = Doomed(self.kube, rng, faults, crash)
 
-    async def play(self, actions: list[tuple[str, float]]) -> None:
+    async def play(
+        self, actions: list[tuple[str, float]], *, first: tuple[str, ...] = ("create_set", "create_pool")
+    ) -> None:
         await add_node(self.kube, cpu="64", memory="256Gi")
         tasks = [asyncio.create_task(self.doomed.keep_running()), asyncio.create_task(self.node.run())]
         try:
-            await self.user.do("create_set")
-            await self.user.do("create_pool")
+            for action in first:
+                await self.user.do(action)
             for action, pause in actions:
                 await self.user.do(action)
                 await asyncio.sleep(pause)
@@ -259,6 +297,18 @@ def _owner(obj: Json) -> tuple[str, str]:
     return owner["kind"], owner["uid"]
 
 
+KEEPING = (
+    "create_keeping_pool",
+    "scale",
+    "scale",
+    "pause",
+    "resume",
+    "retemplate",
+    "delete_pool",
+    "delete_machine",
+    "guest_ends",
+    "boots_fail",
+)
 step = st.tuples(st.sampled_from(ACTIONS), st.sampled_from((0.0, 0.0, 0.002, 0.06, 0.5, 3.0, 70.0)))
 stories = st.lists(step, min_size=6, max_size=30)
 some = settings(max_examples=STORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -282,6 +332,25 @@ def test_settles_though_the_controller_dies_at_any_request(
     actions: list[tuple[str, float]], seed: int, crash: float
 ) -> None:
     simulate(lambda: World(seed, lying(seed) if seed % 2 else None, crash).play(actions))
+
+
+keeping_step = st.tuples(st.sampled_from(KEEPING), st.sampled_from((0.0, 0.002, 0.06, 0.5, 3.0)))
+
+
+@some
+@given(
+    actions=st.lists(keeping_step, min_size=6, max_size=20),
+    seed=st.integers(0, 2**32),
+    crash=st.sampled_from((0.0, 0.02, 0.2)),
+)
+def test_no_disk_is_lost_that_is_to_be_kept(actions: list[tuple[str, float]], seed: int, crash: float) -> None:
+    async def scenario() -> None:
+        world = World(seed, lying(seed) if seed % 2 else None, crash)
+        await world.play(actions, first=("create_keeping_pool",))
+        there = {each["metadata"]["name"]: each["metadata"]["uid"] for each in world.kube.objects("datavolumes")}
+        assert there == world.user.disks
+
+    simulate(scenario)
 
 
 @pytest.mark.parametrize("kind", ["create_set", "create_pool"])
