@@ -123,7 +123,7 @@ async def _measure(plane: Plane, machines: int) -> Cost:
     agent = asyncio.create_task(_agent(node))
     try:
         await _add_node(node)
-        await _create(user, "warm", 10)  # what the first ones ever load is no price per machine
+        await _create(user, "warm", AT_ONCE)  # what the first ones ever load is no price per machine
         await asyncio.sleep(3)
         memory, cpu = plane.memory(), measure.cpu_seconds(plane.controllers)
         seen = _asked(plane)
