@@ -138,6 +138,8 @@ async def test_who_may_not_is_told_so_and_nothing_passes(front: Front) -> None:
         "/apis/subresources.kubevirt.io/v1%2Fnamespaces%2Fmine%2Fvirtualmachines%2Fx%2Fstart/namespaces/yours/x/y/start",
         "/apis/subresources.kubevirt.io/v1/namespaces/mine%2Fvirtualmachines%2Fx/virtualmachines/y/start",
         "/apis/subresources.kubevirt.io/v1/namespaces/mine/virtualmachines/x%2fstart",
+        "/apis/subresources.kubevirt.io/v1/namespaces/mine/../yours/virtualmachines/x/start",
+        "/apis/subresources.kubevirt.io/v1/namespaces/mine/%2e%2e/yours/virtualmachines/x/start",
     ],
 )
 async def test_a_path_that_reads_otherwise_behind_the_wall_goes_no_further(front: Front, path: str) -> None:

@@ -19,6 +19,7 @@ from yarl import URL
 from virt_kube.admission import UserInfo
 from virt_local.apiserver.discovery import SUBRESOURCE_GROUP, SUBRESOURCE_VERSIONS
 from virt_local.apiserver.rbac import Attributes
+from virt_local.apiserver.routing import split
 from virt_local.apiserver.status import no_such_page, unavailable
 
 UPLOAD_GROUP, CONFIGS = "upload.cdi.kubevirt.io", ("cdi.kubevirt.io", "cdiconfigs")
@@ -31,6 +32,7 @@ _HOP = frozenset(
     ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
      "upgrade", "host", "authorization", "content-length")
 )  # fmt: skip
+_CLIMBING = frozenset({".", ".."})
 _WEBSOCKET_HEADERS = "sec-websocket-"
 
 
@@ -51,8 +53,9 @@ class SubresourceBackend:
 
     async def serve(self, request: web.BaseRequest, user: UserInfo) -> web.StreamResponse:
         """Raises 503 when virt_api does not listen."""
-        if "%2f" in request.rel_url.raw_path.lower():
-            raise no_such_page()  # it would be read as another path there than the one that was permitted here
+        raw_path = request.rel_url.raw_path
+        if "%2f" in raw_path.lower() or not _CLIMBING.isdisjoint(split(raw_path)):
+            raise no_such_page()  # it could be read as another path there than the one that was permitted here
         headers = _forwarded(request, user)
         try:
             if request.headers.get("Upgrade", "").lower() == "websocket":
