@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -27,6 +28,7 @@ MERGE, STRATEGIC, APPLY = (
     "application/apply-patch+yaml",
 )
 GROUP = "both.example.com"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEFINITION: Json = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -120,11 +122,9 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def established(server: Server) -> Server:
-    server.made("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", DEFINITION)
-    for _ in range(200):
-        if server("GET", f"/apis/{GROUP}/v1/gears").code == 200:
-            return server
-    raise AssertionError("the definition is never served")
+    server.made(DEFINITIONS, DEFINITION)
+    assert eventually(lambda: server("GET", f"/apis/{GROUP}/v1/gears").code == 200)
+    return server
 
 
 @pytest.fixture
@@ -262,17 +262,16 @@ def test_a_stale_update_is_refused_and_a_finalizer_holds(server: Server) -> None
 
 
 def test_definitions_are_checked(server: Server) -> None:
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     wrong = json.loads(json.dumps(DEFINITION))
     wrong["metadata"]["name"] = f"wheels.{GROUP}"
     wrong["spec"]["names"] = {"plural": "wheels", "kind": "Wheel"}
     schema = wrong["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     schema["properties"]["spec"] = {"properties": {"a": {"type": "array"}}}
-    refused = server("POST", path, wrong)
+    refused = server("POST", DEFINITIONS, wrong)
     at = "spec.validation.openAPIV3Schema.properties[spec]"
     assert refused.code == 422
     assert refused.fields == {f"{at}.type", f"{at}.properties[a].items"}
-    changed = server("PATCH", f"{path}/gears.{GROUP}", {"spec": {"scope": "Cluster"}}, MERGE)
+    changed = server("PATCH", f"{DEFINITIONS}/gears.{GROUP}", {"spec": {"scope": "Cluster"}}, MERGE)
     assert (changed.code, changed.fields) == (422, {"spec.scope"})
 
 
@@ -288,3 +287,58 @@ def test_definitions_are_checked(server: Server) -> None:
 def test_answers_come_as_asked_for(server: Server, accept: str, code: int, content: str) -> None:
     answer = server("GET", "/api/v1~/configmaps", accept=accept)
     assert (answer.code, answer.headers["Content-Type"].partition(";")[0]) == (code, content)
+
+
+def another(running: Server, plural: str, kind: str, spec: Json) -> str:
+    """Define one more kind, whose objects have this spec; returns the path of its objects."""
+    definition = json.loads(json.dumps(DEFINITION))
+    definition["metadata"]["name"] = f"{plural}.{GROUP}"
+    definition["spec"]["names"] = {"plural": plural, "kind": kind}
+    schema = {"type": "object", "properties": {"spec": spec}}
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+    running.made(DEFINITIONS, definition)
+    assert eventually(lambda: running("GET", f"/apis/{GROUP}/v1/{plural}").code == 200)
+    return f"/apis/{GROUP}/v1~/{plural}"
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end, "it never comes"
+        time.sleep(0.05)
+    return True
+
+
+def cog(kind: str, **spec: Any) -> Json:
+    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": {"name": "a"}, "spec": spec}
+
+
+def test_rules_of_a_definition_hold_for_values_and_changes(server: Server) -> None:
+    numbers = {name: {"type": "integer"} for name in ("min", "max")}
+    rules = [
+        {"rule": "!has(self.max) || self.min <= self.max", "message": "min above max"},
+        {"rule": "self.min >= oldSelf.min", "message": "min may only grow"},
+    ]
+    spec = {"type": "object", "properties": numbers, "x-kubernetes-validations": rules}
+    path = another(server, "cogs", "Cog", spec)
+    refused = server("POST", path, cog("Cog", min=3, max=2))
+    assert (refused.code, refused.fields) == (422, {"spec"})
+    assert "spec: Invalid value: min above max" in refused.body["message"].replace('"object": ', "")
+    server.made(path, cog("Cog", min=3))
+    assert server("PATCH", f"{path}/a", {"spec": {"min": 4}}, MERGE).code == 200
+    shrunk = server("PATCH", f"{path}/a", {"spec": {"min": 2}}, MERGE)
+    assert (shrunk.code, shrunk.fields) == (422, {"spec"})
+
+
+def test_old_objects_are_shown_as_the_new_schema_has_them(server: Server) -> None:
+    path = another(server, "spokes", "Spoke", {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+    server.made(path, cog("Spoke", anything=1))
+    spec = {"type": "object", "properties": {"size": {"type": "integer", "default": 3}}}
+    strict = {"type": "object", "properties": {"spec": spec}}
+    patch = [{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": strict}]
+    changed = server("PATCH", f"{DEFINITIONS}/spokes.{GROUP}", patch, "application/json-patch+json")
+    assert changed.code == 200, changed.raw
+    assert eventually(lambda: server("GET", f"{path}/a").body["spec"] == {"size": 3})
+    assert server("GET", path).body["items"][0]["spec"] == {"size": 3}
+    watched = server("GET", f"{path}?watch=true&timeoutSeconds=1")
+    assert json.loads(watched.raw.splitlines()[0])["object"]["spec"] == {"size": 3}

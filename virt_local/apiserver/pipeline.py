@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable
+from functools import partial
 from typing import Any
 
 from virt_kube.admission import Admission, UserInfo
@@ -118,7 +119,7 @@ class Pipeline:
         return answer
 
     def watch(self, call: Call, chosen: Selection, options: WatchOptions) -> AsyncGenerator[list[Event], None]:
-        return Session(self.store, call, chosen, options).events()
+        return Session(self.store, call, chosen, options, partial(self.schemas.current, call.resource)).events()
 
 
 def _has_subresource(resource: ResourceType, version: Version, name: str) -> bool:

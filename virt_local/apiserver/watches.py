@@ -26,7 +26,7 @@ from virt_local.apiserver.status import (
     too_large_resource_version,
 )
 from virt_local.errors import Compacted
-from virt_local.store import Change, Store, Watch
+from virt_local.store import Change, Record, Store, Watch
 
 BOOKMARK_EVERY = 60.0  # seconds; what a real server does
 BOOKMARK_BEFORE_END = 1.0
@@ -76,10 +76,16 @@ def watch_options(store: Store, params: Params) -> WatchOptions:
 
 
 class Session:
-    """Iterate `events()` once: it yields groups of events that can be written together."""
+    """Iterate `events()` once: it yields groups of events that can be written together.
 
-    def __init__(self, store: Store, call: Call, chosen: Selection, options: WatchOptions) -> None:
+    `current` shows a stored object as its schema has it now.
+    """
+
+    def __init__(
+        self, store: Store, call: Call, chosen: Selection, options: WatchOptions, current: Callable[[Record], Record]
+    ) -> None:
         self._store = store
+        self._current = current
         self._call = call
         self._chosen = chosen
         self._options = options
@@ -107,7 +113,8 @@ class Session:
 
     def _initial(self) -> list[Event]:
         found = self._store.objects(self._call.resource.stored_as, self._namespace)
-        return [Event("ADDED", record.value) for _, record in found if self._chosen.matches(record.value)]
+        shown = (self._current(record).value for _, record in found)
+        return [Event("ADDED", value) for value in shown if self._chosen.matches(value)]
 
     async def _live(self, watch: Watch) -> AsyncGenerator[list[Event], None]:
         loop = asyncio.get_running_loop()
