@@ -14,7 +14,8 @@ VirtError
     ├── HostError           libvirt or a program the node needs isn't there
     ├── StartFailed         the supervisor ended, or wasn't ready in time; the hint names its log
     ├── StopFailed          it did not end in time
-    └── NotRunning          nothing runs that could be asked
+    ├── NotRunning          nothing runs that could be asked
+    └── FillError           a DataVolume's claim can't be filled; see datavolumes/errors.py
 """
 
 from __future__ import annotations

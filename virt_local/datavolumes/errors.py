@@ -6,8 +6,8 @@ LocalError
     │   └── SourceNotReady     the other side is not ready: a claim in use, a secret missing
     ├── ContentRefused         what came is no image, or one that may not be opened here
     ├── TooLarge               more than the claim may hold
-    ├── NotExpected            what is brought is not waited for (workers.py)
-├── NoSpace                the state directory's file system is full
+    ├── NotExpected            nobody waits for what was brought
+    ├── NoSpace                the state directory's file system is full
     ├── ChecksumMismatch fatal the bytes are not those the DataVolume asks for
     └── NotSupported     fatal a source or option that this machine has nothing for
 """
@@ -38,6 +38,10 @@ class ContentRefused(FillError):
 
 class TooLarge(FillError):
     reason = "TooLarge"
+
+
+class NotExpected(FillError):
+    reason = "NotExpected"
 
 
 class NoSpace(FillError):

@@ -20,12 +20,12 @@ from virt_kube.informer import Key
 from virt_local.claims import Claim
 from virt_local.datavolumes import disk
 from virt_local.datavolumes.download import BYTES, Receiver, Sink
-from virt_local.datavolumes.errors import ContentRefused, FillError, NoSpace, SourceFailed, TooLarge
+from virt_local.datavolumes.errors import ContentRefused, FillError, NoSpace, NotExpected, SourceFailed, TooLarge
 from virt_local.datavolumes.fill import TRANSFER_SHARE, Filler, rest
 from virt_local.datavolumes.place import Place
 from virt_local.datavolumes.plan import Plan
 from virt_local.datavolumes.tokens import Grant, UploadTokens
-from virt_local.datavolumes.workers import NotExpected, Workers
+from virt_local.datavolumes.workers import Workers
 
 PREFERRED_PORT = 31001
 TOKEN_GROUP, CONFIG_GROUP, VERSION = "upload.cdi.kubevirt.io", "cdi.kubevirt.io", "v1beta1"

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from virt_kube.clock import Clock
 from virt_kube.informer import Key
-from virt_local.datavolumes.errors import FillError, SourceFailed, SourceNotReady
+from virt_local.datavolumes.errors import FillError, NotExpected, SourceFailed, SourceNotReady
 from virt_local.datavolumes.plan import Plan
 from virt_types.errors import VirtError
 
@@ -25,12 +25,6 @@ NOT_READY_RETRY = 15.0  # at most: what is waited for is near, a guest's end or 
 NEWS = 2.0  # seconds between two reports of progress
 Stage = Literal["queued", "running", "waiting", "done", "failed"]
 Fill = Callable[[Plan, int, Callable[[float], None]], Awaitable[None]]
-
-
-class NotExpected(FillError):
-    """Nobody waits for what was brought."""
-
-    reason = "NotExpected"
 
 
 class Work(NamedTuple):

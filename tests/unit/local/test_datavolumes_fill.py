@@ -10,6 +10,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import shutil
 import ssl
 import struct
@@ -28,7 +29,7 @@ from virt_handler.volumes.objects import CONFIG_MAPS, SECRETS
 from virt_kube.informer import Key
 from virt_local import pki
 from virt_local.claims import OWNER
-from virt_local.datavolumes import download, place
+from virt_local.datavolumes import download, place, sandbox
 from virt_local.datavolumes.errors import (
     ChecksumMismatch,
     ContentRefused,
@@ -606,3 +607,21 @@ async def test_an_archive_that_reaches_out(bench: Bench, server: Web, entry: str
 async def test_registries_that_are_none(bench: Bench, url: str) -> None:
     with pytest.raises(NotSupported, match=r"spec\.source\.registry\.url"):
         await bench.fill(DataVolumeSourceRegistry(url=url))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_programs_that_read_images_have_next_to_no_rights(tmp_path: Path) -> None:
+    async def told(*program: str) -> str:
+        found = await sandbox.run(program, sandbox.Limits(cpu=5), sandbox.user_of(3), what="x")
+        return found.decode().strip()
+
+    assert await told("id", "-u") == await told("id", "-g") == str(sandbox.FIRST_UID + 3)
+    rights = await told("grep", "-E", "^Cap(Eff|Bnd|Prm)|^NoNewPrivs", "/proc/self/status")
+    assert {line.split()[1] for line in rights.splitlines()} == {"0" * 16, "1"}
+    limits = dict(re.findall(r"^(Max .*?)  +(\S+)", await told("cat", "/proc/self/limits"), re.MULTILINE))
+    assert limits["Max address space"] == str(sandbox.MEMORY)
+    assert (limits["Max file size"], limits["Max cpu time"], limits["Max open files"]) == ("0", "5", "64")
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "secret").chmod(0o600)
+    with pytest.raises(ContentRefused, match="Permission denied"):
+        await told("cat", str(tmp_path / "secret"))
