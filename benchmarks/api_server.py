@@ -59,8 +59,8 @@ NAMES = Figures(  # type: ignore[arg-type]
     list=f"LIST of {LISTED:,} VMIs",
     delivery="watch delivery, p99 from the PATCH sent to the event read",
 )
-# What ours may take where no peer is here to be compared with: milliseconds, MiB.
-ALONE = Figures(start=1_000, idle=110, get=1.5, patch=10, list=150, delivery=50)
+# What ours may take where no peer is here to be compared with, in the units of `_alone`.
+ALONE = Figures(start=1_000, idle=110, get=1_500, patch=10, list=150, delivery=50)
 
 
 def instance(name: str) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def disk(scratch: Path) -> float:
 
 
 def _alone(field: str, value: float) -> Amount:
-    unit, factor = ("MiB", 2**-20) if field == "idle" else ("ms", 1e3)
+    unit, factor = {"idle": ("MiB", 2**-20), "get": ("µs", 1e6)}.get(field, ("ms", 1e3))
     return Amount(f"{getattr(NAMES, field)} (peer not here)", value * factor, unit, getattr(ALONE, field))
 
 
