@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-
 HYPERVISOR = ("tests/node/", "tests/e2e/")
 
 
