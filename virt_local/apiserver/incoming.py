@@ -15,6 +15,11 @@ from virt_local.apiserver.registry import ResourceType
 from virt_local.apiserver.status import bad_request, invalid, invalid_value, server_error
 
 _UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
+# As Go's ObjectMeta has them; managedFields would drown the rest.
+_META_ORDER = (
+    "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
+    "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
+)  # fmt: skip
 _LEGACY_GROUP = "kubevirt.io"
 
 
@@ -89,7 +94,7 @@ def _require_builtin(call: Call, obj: Json, kind: str, api_version: str, *, patc
 
 def unreadable_patch(obj: Json, why: str) -> ApiError:
     """422 for an object that a patch made unreadable: it is quoted whole."""
-    shown = {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
+    shown = {**obj, "metadata": {key: obj["metadata"][key] for key in _META_ORDER if key in obj["metadata"]}}
     text = msgspec.json.encode({key: shown[key] for key in sorted(shown)}).decode()
     return invalid("", "", "", [invalid_value("patch", text, why)])
 

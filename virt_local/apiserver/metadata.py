@@ -203,7 +203,7 @@ def _name_causes(meta: Json, resource: ResourceType) -> list[Cause]:
 
 def name_problems(name: str, resource: ResourceType) -> list[str]:
     if resource.builtin and resource.plural in _LABEL_NAMES | _NAMES_1035:
-        problems = [] if len(name) <= 63 else ["must be no more than 63 bytes"]
+        problems = [] if len(name) <= 63 else ["must be no more than 63 characters"]
         if resource.plural in _NAMES_1035:
             return dns1035_problems(name)
         if "." in name:
@@ -215,7 +215,7 @@ def name_problems(name: str, resource: ResourceType) -> list[str]:
 
 
 def dns1035_problems(name: str) -> list[str]:
-    problems = [] if len(name) <= 63 else ["must be no more than 63 bytes"]
+    problems = [] if len(name) <= 63 else ["must be no more than 63 characters"]
     return problems if re.fullmatch(_DNS1035, name) else [*problems, DNS1035_TEXT]
 
 

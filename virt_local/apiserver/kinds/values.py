@@ -64,7 +64,7 @@ def port_or_name(field: str, value: Any) -> list[Cause]:
 def label_name(field: str, value: str) -> list[Cause]:
     """A DNS label: names of ports, containers, volumes."""
     if len(value) > 63:
-        return [invalid_value(field, value, "must be no more than 63 bytes")]
+        return [invalid_value(field, value, "must be no more than 63 characters")]
     return [] if _PORT_NAME.fullmatch(value) else [invalid_value(field, value, LABEL_TEXT)]
 
 
