@@ -244,7 +244,8 @@ class Writer:
         else:
             call.warnings += [
                 f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name '
-                f"{'including a path (/) ' if '.' in name else ''}to avoid accidental conflicts with other finalizer writers"
+                + ("including a path (/) " if "." in name else "")
+                + "to avoid accidental conflicts with other finalizer writers"
                 for name in metadata.unqualified_finalizers(meta)
                 if name not in ((old or {}).get("metadata") or {}).get("finalizers", ())
             ]
