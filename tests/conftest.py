@@ -10,6 +10,7 @@ import pytest
 HYPERVISOR = ("tests/node/", "tests/e2e/")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several workers share the tests (`-n`), one of them has all that use this machine's hypervisor."""
     if config.pluginmanager.hasplugin("xdist"):
