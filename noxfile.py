@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -16,8 +19,8 @@ PRODUCT = ("virtctl", "virt_types", "virt_kube", "virt_controller", "virt_handle
 VENV_PROGRAMS = Path(".venv/bin")
 PINS = Path("requirements/python.txt")
 PINS_HEAD = "# Every Python package at the version tested; written by `nox -s pins` from .venv. Ranges: pyproject.toml."
-# One worker boots guests and waits for them; the other has the time of all other tests (tests/conftest.py).
-BESIDE = ("-n", "2", "--dist", "loadgroup")
+# Tests that boot guests mostly wait for them: the others run at the same time.
+WITH_GUESTS, WITHOUT = ("tests/node", "tests/e2e"), ("tests/unit", "tests/api", "tests/fuzz")
 # What a test starts must find its bytecode, as a user's command does.
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": None}
 
@@ -39,7 +42,25 @@ def tests(session: nox.Session) -> None:
     if shutil.which("kubectl", path=f"{VENV_PROGRAMS}:{os.environ['PATH']}") is None:
         session.run("python", "requirements/kubectl.py", str(VENV_PROGRAMS))
     ensure_libvirt(session)
-    session.run("python", "-m", "pytest", *BESIDE, *session.posargs, env=ENVIRONMENT)
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs, env=ENVIRONMENT)
+        return
+    with tempfile.TemporaryFile("w+") as output:
+        beside = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *WITHOUT],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={name: value for name, value in os.environ.items() if name not in ENVIRONMENT},
+        )
+        try:
+            session.run("python", "-m", "pytest", *WITH_GUESTS, env=ENVIRONMENT)
+        finally:
+            code = beside.wait()
+            output.seek(0)
+            shutil.copyfileobj(output, sys.stdout)
+    if code:
+        session.error(f"pytest {' '.join(WITHOUT)} failed")
 
 
 @nox.session

@@ -7,17 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-HYPERVISOR = ("tests/node/", "tests/e2e/")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several workers share the tests (`-n`), one of them has all that use this machine's hypervisor."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.nodeid.startswith(HYPERVISOR):
-                item.add_marker(pytest.mark.xdist_group("hypervisor"))
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _main_loop() -> Iterator[None]:
