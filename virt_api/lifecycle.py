@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from msgspec import Struct, to_builtins
 
 from virt_kube.api import Json
+from virt_types import labels
 from virt_types.v1 import (
     VirtualMachine,
     VirtualMachineInstance,
@@ -63,11 +64,12 @@ class Refusal(NamedTuple):
 
 
 class Accept(NamedTuple):
-    """What to write: merge patches of the VM's spec and status, and the VMI's new grace period in seconds."""
+    """What to write: merge patches of the VM's spec, status and annotations; the VMI's new grace period in seconds."""
 
     spec: Json
     status: Json
     grace_period: int | None = None
+    annotations: Json | None = None
 
 
 Decision = Accept | Refusal
@@ -156,12 +158,21 @@ def restart_grace_refusal(options: RestartOptions) -> Refusal | None:
 
 def _set_running(vm: VirtualMachine, running: bool) -> Accept:
     """Flip the field the user chose, forget failures, drop whatever is queued."""
-    chosen = "runStrategy" if vm.spec.running is None else "running"
-    value: bool | str = running if chosen == "running" else ("Always" if running else "Halted")
     status = _forget_failures(vm)
     if vm.status.state_change_requests:
         status["stateChangeRequests"] = None
-    return Accept({chosen: value}, status)
+    if vm.spec.running is not None:
+        return Accept({"running": running}, status)
+    if running:
+        forget = {labels.STOPPED_STRATEGY: None} if labels.STOPPED_STRATEGY in vm.metadata.annotations else None
+        return Accept({"runStrategy": strategy_to_start(vm)}, status, annotations=forget)
+    remember = {labels.STOPPED_STRATEGY: vm.spec.run_strategy} if vm.spec.run_strategy == "Once" else None
+    return Accept({"runStrategy": "Halted"}, status, annotations=remember)
+
+
+def strategy_to_start(vm: VirtualMachine) -> str:
+    """What a halted VM is to be: what it was declared as before it was stopped."""
+    return "Once" if vm.metadata.annotations.get(labels.STOPPED_STRATEGY) == "Once" else "Always"
 
 
 def _request(vm: VirtualMachine, *requests: VirtualMachineStateChangeRequest) -> Decision:

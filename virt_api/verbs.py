@@ -93,7 +93,7 @@ async def _carry_out(
         if decision.status:
             version = await _merge(kube, vm, version, {"status": decision.status}, subresource="status")
         if decision.spec:
-            await _merge(kube, vm, version, {"spec": decision.spec})
+            await _merge(kube, vm, version, {"spec": decision.spec}, annotations=decision.annotations)
     except BaseException:
         if undo:
             await undo()
@@ -101,11 +101,20 @@ async def _carry_out(
 
 
 async def _merge(
-    kube: KubeClient, vm: VirtualMachine, resource_version: str, patch: Json, *, subresource: str = ""
+    kube: KubeClient,
+    vm: VirtualMachine,
+    resource_version: str,
+    patch: Json,
+    *,
+    subresource: str = "",
+    annotations: Json | None = None,
 ) -> str:
     """Merge-patch exactly the version that was read; returns the new version."""
-    guarded = {"metadata": {"uid": vm.metadata.uid, "resourceVersion": resource_version}, **patch}
     meta = vm.metadata
+    metadata: Json = {"uid": meta.uid, "resourceVersion": resource_version}
+    if annotations:
+        metadata["annotations"] = annotations
+    guarded = {"metadata": metadata, **patch}
     stored = await kube.patch(
         VIRTUAL_MACHINES, meta.namespace, meta.name, guarded, kind="merge", subresource=subresource
     )

@@ -58,6 +58,8 @@ PRESET_PREFIX = "virtualmachinepreset.kubevirt.io/"
 PRESET_EXCLUDE = "virtualmachineinstancepresets.admission.kubevirt.io/exclude"
 # On a VMI: the MAC chosen for its interface of this name, kept across restarts of the agent.
 MAC_ANNOTATION_PREFIX = "mac.kubevirt.io/"
+# On a VM that was stopped by writing Halted: the strategy it declared, for the next start. Always needs none.
+STOPPED_STRATEGY = "virt-api.kubevirt.io/stopped-run-strategy"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 # Data volumes and claims

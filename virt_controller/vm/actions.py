@@ -218,8 +218,9 @@ def _without(finalizers: list[str]) -> list[str]:
 
 
 def _turn_on_patch(vm: VirtualMachine) -> JsonPatch:
+    declared = "Once" if vm.metadata.annotations.get(labels.STOPPED_STRATEGY) == "Once" else "Always"
     field, old, new = (
-        ("running", vm.spec.running, True) if vm.spec.run_strategy is None else ("runStrategy", "Halted", "Always")
+        ("running", vm.spec.running, True) if vm.spec.run_strategy is None else ("runStrategy", "Halted", declared)
     )
     where = pointer("spec", field)
     test = [] if old is None else [{"op": "test", "path": where, "value": old}]
