@@ -49,7 +49,7 @@ class Cluster:
         self.environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "COLUMNS": "200"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    def _run(
+    def run(
         self, *command: str, ok: bool = True, stdin: str | None = None, timeout: float = 180
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -68,12 +68,12 @@ class Cluster:
     def virtctl(
         self, *arguments: str, ok: bool = True, stdin: str | None = None, timeout: float = 180
     ) -> subprocess.CompletedProcess[str]:
-        return self._run(VIRTCTL, *arguments, ok=ok, stdin=stdin, timeout=timeout)
+        return self.run(VIRTCTL, *arguments, ok=ok, stdin=stdin, timeout=timeout)
 
     def kubectl(
         self, *arguments: str, ok: bool = True, stdin: str | None = None, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        return self._run("kubectl", *arguments, ok=ok, stdin=stdin, timeout=timeout)
+        return self.run("kubectl", *arguments, ok=ok, stdin=stdin, timeout=timeout)
 
     def up(self) -> None:
         mirror = f"docker.io=oci:{self.work / 'images'}"
