@@ -16,10 +16,13 @@ from typing import NamedTuple
 from benchmarks import measure
 from benchmarks.api_wire import Access, Wire
 from virt_local import pki
+from virt_types.labels import CONTROLLER_USER
 
 ASSETS = "KUBEBUILDER_ASSETS"
 READY_WITHIN = 120.0  # seconds
 TOKEN = "bench-token"  # noqa: S105  of a server that lives for minutes on loopback
+CONTROLLER_TOKEN = "controller-token"  # noqa: S105  the same
+AUDIT_LOG = "audit.log"
 
 
 class Server(NamedTuple):
@@ -35,12 +38,13 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def ours(folder: Path) -> Iterator[Server]:
-    """Our API server alone. Its certificates are made beforehand, as the peer's are."""
+def ours(folder: Path, *, audit: bool = False) -> Iterator[Server]:
+    """Our API server alone, its certificates made beforehand as the peer's are. `audit`: requests go to AUDIT_LOG."""
     tokens = _prepare(folder)
     port = _free_port()
     command = [sys.executable, "-m", "virt_local.apiserver", "--no-admission", "--listen", f"127.0.0.1:{port}"]
     command += ["--data-dir", str(folder), "--token-auth-file", str(tokens)]
+    command += ["--audit-log", str(folder / AUDIT_LOG)] if audit else []
     access = Access(f"https://127.0.0.1:{port}", folder / "pki" / "ca.crt", TOKEN)
     with _running([command], folder) as (processes, begin):
         yield _server(access, processes, begin)
@@ -52,7 +56,7 @@ def peer_here() -> bool:
 
 
 @contextlib.contextmanager
-def peer(folder: Path) -> Iterator[Server]:
+def peer(folder: Path, *, audit: bool = False) -> Iterator[Server]:
     """kube-apiserver and etcd as envtest starts them, but with etcd's writes on disk, as ours are."""
     assets = Path(os.environ[ASSETS])
     tokens = _prepare(folder)
@@ -76,17 +80,28 @@ def peer(folder: Path) -> Iterator[Server]:
         "service-account-signing-key-file": str(certificates.admin.key),
         "allow-privileged": "true",
     }
+    if audit:
+        flags |= {"audit-log-path": str(folder / AUDIT_LOG), "audit-policy-file": str(_audit_policy(folder))}
     server = [str(assets / "kube-apiserver"), *(f"--{name}={value}" for name, value in flags.items())]
     access = Access(f"https://127.0.0.1:{port}", certificates.ca, TOKEN)
     with _running([etcd, server], folder) as (processes, begin):
         yield _server(access, processes, begin)
 
 
+def _audit_policy(folder: Path) -> Path:
+    """Who asked for what, without bodies: what our server logs too."""
+    policy = folder / "audit-policy.yaml"
+    rules = "omitStages: [RequestReceived]\nrules: [{level: Metadata}]\n"
+    policy.write_text(f"apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}")
+    return policy
+
+
 def _prepare(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     pki.ensure(folder)
     tokens = folder / "tokens.csv"
-    tokens.write_text(f'{TOKEN},bench,1,"system:masters"\n')
+    accounts = f'{CONTROLLER_TOKEN},{CONTROLLER_USER},2,"system:masters"\n'
+    tokens.write_text(f'{TOKEN},bench,1,"system:masters"\n{accounts}')
     return tokens
 
 

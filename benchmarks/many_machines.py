@@ -19,22 +19,28 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import measure
+from benchmarks import api_peers, measure
+from benchmarks.api_wire import Access
 from benchmarks.cluster import BIN, machine_manifest
 from benchmarks.measure import Amount
 from virt_api.admission import KubeVirtAdmission
 from virt_kube.admission import AdmissionRequest, Operation, UserInfo
-from virt_kube.api import Conflict, Invalid, Json, KubeClient, NotFound, Resource
+from virt_kube.api import AlreadyExists, Conflict, Invalid, Json, KubeClient, NotFound, Resource
 from virt_kube.clock import rfc3339
 from virt_kube.http import HttpClient
 from virt_kube.resources import NODES, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types import labels
+from virt_types.crds import custom_resource_definitions
 
+Serve = Callable[..., AbstractContextManager[api_peers.Server]]
+DEFINITIONS = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
 MACHINES = 200
 NODE = "bench"
 AT_ONCE = 50  # requests of the user under way
@@ -45,18 +51,20 @@ DONE_WITHIN = 300.0
 
 
 class Plane(NamedTuple):
-    """The running control plane: its directories, and the process of each of its two halves."""
+    """The running control plane: kubeconfigs, the API's log of requests, its processes and the controllers'.
 
-    state: Path
-    api: int
+    `admits`: the API has KubeVirt's admission; else machines are sent as admission leaves them.
+    """
+
+    user: Path
+    node: Path
+    audit: Path
+    api: tuple[int, ...]
     controllers: int
-
-    def client(self, account: str = "") -> HttpClient:
-        path = self.state / "pki" / f"{account}.kubeconfig" if account else self.state / "kubeconfig"
-        return HttpClient.from_kubeconfig(str(path), None)
+    admits: bool = True
 
     def memory(self) -> int:
-        return measure.resident_bytes(self.api) + measure.resident_bytes(self.controllers)
+        return sum(measure.resident_bytes(pid) for pid in (*self.api, self.controllers))
 
 
 class Cost(NamedTuple):
@@ -84,6 +92,22 @@ def results(machines: int = MACHINES) -> list[Amount]:
         Amount(f"{what}: CPU of controllers and admission", cpu, "s", CPU_LIMIT * share * slow),
         Amount(f"{what}: time", cost.wall, "s", WALL_LIMIT * share * slow),
         Amount(f"{what}: API and controllers grow per VM", cost.memory / machines / 1024, "KiB", MEMORY_LIMIT),
+        *(results_on(api_peers.peer, "kube-apiserver", machines) if api_peers.peer_here() else []),
+    ]
+
+
+def results_on(serve: Serve, name: str, machines: int) -> list[Amount]:
+    """The same on an API server of somebody else's, without admission: what the controllers cost there."""
+    with _plane_on(serve) as plane:
+        before = slowness()
+        cost = asyncio.run(_measure(plane, machines))
+        slow = max(before, slowness())
+    share, what = machines / MACHINES, f"{machines} VMs created at once on {name}"
+    asked = sum(cost.requests.values()) / machines
+    return [
+        Amount(f"{what}: requests of the controllers per VM, events included", asked, "", REQUEST_LIMIT),
+        Amount(f"{what}: CPU of controllers", cost.controllers, "s", CPU_LIMIT * share * slow),
+        Amount(f"{what}: time", cost.wall, "s", WALL_LIMIT * share * slow),
     ]
 
 
@@ -111,24 +135,87 @@ def _plane() -> Iterator[Plane]:
             measure.run([*up, *extra], env=env)
         register: Json = json.loads((root / "r" / "local.json").read_text())
         pids = {name: int(each["pid"]) for each in register["processes"] for name in each["components"]}
-        yield Plane(root / "s", pids["api"], pids["controllers"])
+        state = root / "s"
+        yield Plane(
+            user=state / "kubeconfig",
+            node=state / "pki" / "virt-handler.kubeconfig",
+            audit=root / "audit.log",
+            api=(pids["api"],),
+            controllers=pids["controllers"],
+        )
     finally:
         down = [str(BIN / "virtctl"), "local", "down", *places]
         subprocess.run(down, env=env, check=False, capture_output=True)
         shutil.rmtree(root, ignore_errors=True)
 
 
+@contextmanager
+def _plane_on(serve: Serve) -> Iterator[Plane]:
+    """Our controllers on a bare API server that has our definitions."""
+    root = Path(tempfile.mkdtemp(prefix="vm-", dir="/var/tmp"))
+    try:
+        with serve(root / "api", audit=True) as server:
+            user, controller = root / "user", root / "controller"
+            _write_kubeconfig(user, server.access, api_peers.TOKEN)
+            _write_kubeconfig(controller, server.access, api_peers.CONTROLLER_TOKEN)
+            asyncio.run(_define(user))
+            command = [sys.executable, "-m", "virt_controller", "--kubeconfig", str(controller)]
+            with subprocess.Popen(command, env=measure.environment(), stderr=subprocess.DEVNULL) as process:
+                try:
+                    audit = root / "api" / api_peers.AUDIT_LOG
+                    yield Plane(user, user, audit, server.pids, process.pid, admits=False)
+                finally:
+                    process.terminate()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _write_kubeconfig(path: Path, access: Access, token: str) -> None:
+    cluster = {"server": access.url, "certificate-authority": str(access.ca)}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "bench",
+        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
+        "clusters": [{"name": "bench", "cluster": cluster}],
+        "users": [{"name": "bench", "user": {"token": token}}],
+    }
+    path.write_text(json.dumps(config))
+
+
+async def _define(kubeconfig: Path) -> None:
+    """Install the definitions, and wait until the last of them is served."""
+    client = HttpClient.from_kubeconfig(str(kubeconfig), None)
+    try:
+        for definition in custom_resource_definitions():
+            with suppress(AlreadyExists):
+                await client.create(DEFINITIONS, "", definition)
+        async with asyncio.timeout(60):
+            while True:
+                if all(_is_served(json.loads(each)) for each in (await client.list(DEFINITIONS)).items):
+                    return
+                await asyncio.sleep(0.2)
+    finally:
+        await client.close()
+
+
+def _is_served(definition: Json) -> bool:
+    conditions = definition.get("status", {}).get("conditions", [])
+    return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
+
+
 async def _measure(plane: Plane, machines: int) -> Cost:
-    user, node = plane.client(), plane.client("virt-handler")
+    user, node = (HttpClient.from_kubeconfig(str(path), None) for path in (plane.user, plane.node))
     agent = asyncio.create_task(_agent(node))
     try:
         await _add_node(node)
-        await _create(user, "warm", AT_ONCE)  # what the first ones ever load is no price per machine
+        # What the first ones ever load is no price per machine.
+        await _create(user, "warm", AT_ONCE, admitted=not plane.admits)
         await asyncio.sleep(3)
         memory, cpu = plane.memory(), measure.cpu_seconds(plane.controllers)
         seen = _asked(plane)
         begin = time.perf_counter()
-        await _create(user, "many", machines)
+        await _create(user, "many", machines, admitted=not plane.admits)
         wall = time.perf_counter() - begin
         await asyncio.sleep(3)  # the last events
         controllers = measure.cpu_seconds(plane.controllers) - cpu
@@ -142,13 +229,17 @@ async def _measure(plane: Plane, machines: int) -> Cost:
     return Cost(wall, controllers, await _admission(machines), grown, requests)
 
 
-async def _create(user: KubeClient, prefix: str, count: int) -> None:
+async def _create(user: KubeClient, prefix: str, count: int, *, admitted: bool) -> None:
     """All of them, and wait until each says that it runs."""
     limit = asyncio.Semaphore(AT_ONCE)
+    machines = [_machine(f"{prefix}-{number}") for number in range(count)]
+    if admitted:
+        admission, who = KubeVirtAdmission(require_node=False), UserInfo("user")
+        machines = [await _admit(admission, VIRTUAL_MACHINES, each, None, who) for each in machines]
 
     async def create(number: int) -> None:
         async with limit:
-            await user.create(VIRTUAL_MACHINES, "default", _machine(f"{prefix}-{number}"))
+            await user.create(VIRTUAL_MACHINES, "default", machines[number])
 
     missing = {f"{prefix}-{number}" for number in range(count)}
     since = (await user.list(VIRTUAL_MACHINES, "default")).resource_version
@@ -206,7 +297,7 @@ async def _run(node: KubeClient, vmi: Json) -> None:
 def _asked(plane: Plane) -> Counter[str]:
     """The requests of the controllers so far, lists and watches apart: those are the same for any number of VMs."""
     asked: Counter[str] = Counter()
-    for line in (plane.state.parent / "audit.log").read_text().splitlines():
+    for line in plane.audit.read_text().splitlines():
         entry: Json = json.loads(line)
         if entry["user"]["username"] != labels.CONTROLLER_USER or entry["verb"] in ("list", "watch"):
             continue
@@ -249,7 +340,10 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description="Many machines at once.")
     parser.add_argument("--machines", type=int, default=MACHINES)
-    measured = results(parser.parse_args().machines)
+    parser.add_argument("--bare", action="store_true", help="on our API server without admission, as on kube-apiserver")
+    chosen = parser.parse_args()
+    bare = chosen.bare and results_on(api_peers.ours, "our API server alone", chosen.machines)
+    measured = bare or results(chosen.machines)
     print(table([*measured]))
     return 0 if all(each.met for each in measured) else 1
 
