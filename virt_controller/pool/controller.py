@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +18,7 @@ from virt_controller.pool.effects import WriteStatus
 from virt_controller.pool.machine import name_of
 from virt_controller.pool.observed import Member, Observed
 from virt_controller.revisions import OWNER_INDEX, data_of
-from virt_controller.vm.effects import EffectFailed
+from virt_controller.rounds import Look, settle, uid_of
 from virt_controller.vm.observed import Failure
 from virt_kube.api import Conflict, Invalid, KubeClient, NotFound
 from virt_kube.clock import Clock
@@ -68,31 +69,20 @@ class PoolController:
 
     async def reconcile(self, key: Key) -> Verdict:
         """Do what the pool needs now, one effect after the other, each on a fresh look at the caches."""
-        failed: EffectFailed | None = None
-        for _ in range(MAX_ROUNDS):
-            pool = self._caches.pools.get(*key)
-            if pool is None:
-                return await self._free_strays(key)
-            uid = pool.metadata.uid
-            try:
-                observed = self._observe(pool)
-                decision = decide(observed, self._clock())
-            except SelectorError as error:  # stored before admission looked
-                return Fatal("InvalidSelector", error.message)
-            if failed is None and not decision.pending and self._failures.pop(uid, None) is not None:
-                continue
-            if failed is not None and not isinstance(next(iter(decision.effects), None), WriteStatus):
-                return Fatal(*failed.failure) if failed.permanent else Retry(failed.again_after, *failed.failure)
-            if not decision.effects:
-                return self._again(uid, decision.again_after)
-            try:
-                for effect in decision.effects:
-                    await self._actions.carry_out(effect, observed)
-            except EffectFailed as error:
-                failed = self._tell_failure(pool, error)
-            except (Conflict, NotFound, Invalid) as error:
-                return Retry(None, "StaleCache", error.message)
-        return Retry(None, "Unsettled", f"{key} did not settle in {MAX_ROUNDS} rounds")
+        return await settle(key, partial(self._look, key), self._failures, uid_of, self._recorder, rounds=MAX_ROUNDS)
+
+    async def _look(self, key: Key) -> Look | Verdict:
+        pool = self._caches.pools.get(*key)
+        if pool is None:
+            return await self._free_strays(key)
+        try:
+            observed = self._observe(pool)
+            decision = decide(observed, self._clock())
+        except SelectorError as error:  # stored before admission looked
+            return Fatal("InvalidSelector", error.message)
+        records = isinstance(next(iter(decision.effects), None), WriteStatus)
+        carry_out = partial(self._actions.carry_out, observed=observed)
+        return Look(pool, decision, records, carry_out, partial(self._again, pool.metadata.uid))
 
     async def _free_strays(self, key: Key) -> Verdict:
         """The pool is gone: no VM may wait for it."""
@@ -159,14 +149,6 @@ class PoolController:
         waits = [after, self._machines.remaining(uid), self._guests.remaining(uid)]
         rest = [seconds for seconds in waits if seconds is not None]
         return Retry(min(rest), "Waiting") if rest else None
-
-    def _tell_failure(self, pool: VirtualMachinePool, error: EffectFailed) -> EffectFailed:
-        uid = pool.metadata.uid
-        if self._failures.get(uid) != error.failure:
-            self._recorder.event(pool, "Warning", *error.failure)
-        self._failures[uid] = error.failure
-        log.warning("sync failed pool=%s reason=%s error=%s", key_of(pool), *error.failure)
-        return error
 
     # What wakes a pool.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from virt_controller.caches import NAMESPACE_INDEX, STRAY_INDEX, Caches
 from virt_controller.members import COALESCE_SECONDS, PAUSED, condition_of, selector_of, selects
@@ -13,9 +14,9 @@ from virt_controller.replicas.decide import decide
 from virt_controller.replicas.effects import WriteStatus
 from virt_controller.replicas.observed import Observed
 from virt_controller.revisions import OWNER_INDEX
-from virt_controller.vm.effects import EffectFailed
+from virt_controller.rounds import Look, settle, uid_of
 from virt_controller.vm.observed import Failure
-from virt_kube.api import Conflict, Invalid, KubeClient, NotFound
+from virt_kube.api import KubeClient
 from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder
 from virt_kube.expectations import Expectations
@@ -50,32 +51,21 @@ class ReplicaSetController:
 
     async def reconcile(self, key: Key) -> Verdict:
         """Do what the set needs now, one effect after the other, each on a fresh look at the caches."""
-        failed: EffectFailed | None = None
-        for _ in range(MAX_ROUNDS):
-            replica_set = self._caches.replica_sets.get(*key)
-            if replica_set is None:
-                return None
-            uid = replica_set.metadata.uid
-            await self._actions.learn_unsure(replica_set)
-            try:
-                observed = self._observe(replica_set)
-            except SelectorError as error:  # stored before admission looked
-                return Fatal("InvalidSelector", error.message)
-            decision = decide(observed, self._clock())
-            if failed is None and not decision.pending and self._failures.pop(uid, None) is not None:
-                continue
-            if failed is not None and not isinstance(next(iter(decision.effects), None), WriteStatus):
-                return Fatal(*failed.failure) if failed.permanent else Retry(failed.again_after, *failed.failure)
-            if not decision.effects:
-                return self._again(uid, decision.again_after)
-            try:
-                for effect in decision.effects:
-                    await self._actions.carry_out(effect, observed)
-            except EffectFailed as error:
-                failed = self._tell_failure(replica_set, error)
-            except (Conflict, NotFound, Invalid) as error:
-                return Retry(None, "StaleCache", error.message)
-        return Retry(None, "Unsettled", f"{key} did not settle in {MAX_ROUNDS} rounds")
+        return await settle(key, partial(self._look, key), self._failures, uid_of, self._recorder, rounds=MAX_ROUNDS)
+
+    async def _look(self, key: Key) -> Look | Verdict:
+        replica_set = self._caches.replica_sets.get(*key)
+        if replica_set is None:
+            return None
+        await self._actions.learn_unsure(replica_set)
+        try:
+            observed = self._observe(replica_set)
+        except SelectorError as error:  # stored before admission looked
+            return Fatal("InvalidSelector", error.message)
+        decision = decide(observed, self._clock())
+        records = isinstance(next(iter(decision.effects), None), WriteStatus)
+        carry_out = partial(self._actions.carry_out, observed=observed)
+        return Look(replica_set, decision, records, carry_out, partial(self._again, replica_set.metadata.uid))
 
     def _observe(self, replica_set: VirtualMachineInstanceReplicaSet) -> Observed:
         uid, namespace = replica_set.metadata.uid, replica_set.metadata.namespace
@@ -103,14 +93,6 @@ class ReplicaSetController:
     def _again(self, uid: str, after: float | None) -> Verdict:
         waits = [seconds for seconds in (after, self._expected.remaining(uid)) if seconds is not None]
         return Retry(min(waits), "Waiting") if waits else None
-
-    def _tell_failure(self, replica_set: VirtualMachineInstanceReplicaSet, error: EffectFailed) -> EffectFailed:
-        uid = replica_set.metadata.uid
-        if self._failures.get(uid) != error.failure:
-            self._recorder.event(replica_set, "Warning", *error.failure)
-        self._failures[uid] = error.failure
-        log.warning("sync failed replicaset=%s reason=%s error=%s", key_of(replica_set), *error.failure)
-        return error
 
     # What wakes a replica set.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -14,19 +15,20 @@ from virt_controller.objects import ControllerRevision, PersistentVolumeClaim
 from virt_controller.phase import is_going
 from virt_controller.placer import Placer
 from virt_controller.revisions import data_of
+from virt_controller.rounds import Look, settle
 from virt_controller.vm.actions import CREATE_FAILED, Actions
 from virt_controller.vm.decide import decide
-from virt_controller.vm.effects import EffectFailed, WriteStatus
+from virt_controller.vm.effects import WriteStatus
 from virt_controller.vm.observed import Failure, Observed
 from virt_controller.vm.status import made_from
 from virt_controller.vm.volumes import trouble
-from virt_kube.api import Conflict, Invalid, KubeClient, NotFound
+from virt_kube.api import KubeClient
 from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder
 from virt_kube.expectations import Expectations
 from virt_kube.informer import Key, key_of
 from virt_kube.resources import VIRTUAL_MACHINES
-from virt_kube.runner import Fatal, Retry, Verdict
+from virt_kube.runner import Retry, Verdict
 from virt_kube.workqueue import WorkQueue
 from virt_types.cdi.objects import DataVolume
 from virt_types.codec import from_builtins
@@ -67,29 +69,19 @@ class VirtualMachineController:
 
     async def reconcile(self, key: Key) -> Verdict:
         """Do what the VM needs now, one effect after the other, each on a fresh look at the caches."""
-        failed: EffectFailed | None = None
-        for _ in range(MAX_ROUNDS):
-            vm = self._caches.vms.get(*key)
-            if vm is None:
-                self._failures.pop(key, None)
-                self._expected.forget(key)
-                return None
-            observed = self._observe(key, vm)
-            decision = decide(observed, self._clock())
-            if failed is None and not decision.pending and self._failures.pop(key, None) is not None:
-                continue
-            if failed is not None and not isinstance(next(iter(decision.effects), None), WriteStatus):
-                return Fatal(*failed.failure) if failed.permanent else Retry(failed.again_after, *failed.failure)
-            if not decision.effects:
-                return self._again(key, decision.again_after)
-            try:
-                for effect in decision.effects:
-                    await self._actions.carry_out(effect, observed)
-            except EffectFailed as error:
-                failed = self._tell_failure(key, vm, error)
-            except (Conflict, NotFound, Invalid) as error:
-                return Retry(None, "StaleCache", error.message)
-        return Retry(None, "Unsettled", f"{key} did not settle in {MAX_ROUNDS} rounds")
+        return await settle(key, partial(self._look, key), self._failures, key_of, self._recorder, rounds=MAX_ROUNDS)
+
+    async def _look(self, key: Key) -> Look | Verdict:
+        vm = self._caches.vms.get(*key)
+        if vm is None:
+            self._failures.pop(key, None)
+            self._expected.forget(key)
+            return None
+        observed = self._observe(key, vm)
+        decision = decide(observed, self._clock())
+        records = isinstance(next(iter(decision.effects), None), WriteStatus)
+        carry_out = partial(self._actions.carry_out, observed=observed)
+        return Look(vm, decision, records, carry_out, partial(self._again, key))
 
     def _observe(self, key: Key, vm: VirtualMachine) -> Observed:
         found = self._caches.vmis.get(*key)
@@ -131,13 +123,6 @@ class VirtualMachineController:
     def _again(self, key: Key, after: float | None) -> Verdict:
         waits = [seconds for seconds in (after, self._expected.remaining(key)) if seconds is not None]
         return Retry(min(waits), "Waiting") if waits else None
-
-    def _tell_failure(self, key: Key, vm: VirtualMachine, error: EffectFailed) -> EffectFailed:
-        if self._failures.get(key) != error.failure:
-            self._recorder.event(vm, "Warning", *error.failure)
-        self._failures[key] = error.failure
-        log.warning("sync failed vm=%s reason=%s error=%s", key, error.failure.reason, error.failure.message)
-        return error
 
     # What wakes a VM.
 
