@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 
 from virt_controller.caches import NAMESPACE_INDEX, STRAY_INDEX, Caches
@@ -27,8 +26,6 @@ from virt_kube.workqueue import WorkQueue
 from virt_types.meta import OwnerReference
 from virt_types.selectors import Selector, SelectorError
 from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceReplicaSet
-
-log = logging.getLogger("virt_controller.replicas")
 
 MAX_ROUNDS = 10
 
