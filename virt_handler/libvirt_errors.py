@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import libvirt
 
+from virt_handler import tpm_store
 from virt_handler.errors import (
     DomainConflict,
     DomainRejected,
@@ -48,4 +49,9 @@ def mapped(error: libvirt.libvirtError, doing: str) -> HandlerError:
         kind = HypervisorUnreachable
     elif code == libvirt.VIR_ERR_OPERATION_FAILED and "already exists with uuid" in text:
         kind = DomainConflict
-    return kind(f"can't {doing}: {text.strip()}", hint=HINTS.get(kind, ""))
+    return kind(f"can't {doing}: {text.strip()}", hint=_tpm_hint(text) or HINTS.get(kind, ""))
+
+
+def _tpm_hint(text: str) -> str:
+    trap = tpm_store.trap() if tpm_store.SETUP_FAILED in text else ""
+    return f"{trap}. This mends it: {tpm_store.way_out()}" if trap else ""

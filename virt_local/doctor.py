@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from virt_handler import tpm_store
 from virt_local.host import find_program, kvm_trap, libvirt_answers
 from virt_local.settings import Settings
 
@@ -92,6 +93,7 @@ def examine(settings: Settings) -> list[Finding]:
         lambda: _programs(family),
         lambda: _firmware(family),
         _libvirt,
+        _tpm,
         lambda: _accelerator(settings),
         lambda: _directories(settings),
     )
@@ -150,6 +152,11 @@ def _libvirt() -> Iterator[Finding]:
         yield Finding("libvirt daemon", "ok", "answers on /run/libvirt")
     else:
         yield Finding("libvirt daemon", "note", "none answers; `virtctl local up` starts one")
+
+
+def _tpm() -> Iterator[Finding]:
+    if os.geteuid() == 0 and (trap := tpm_store.trap()):
+        yield Finding("TPM keys", "note", f"{trap}: guests with a TPM won't start", fix=tpm_store.way_out())
 
 
 def _accelerator(settings: Settings) -> Iterator[Finding]:

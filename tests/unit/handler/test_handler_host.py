@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import pwd
 import subprocess
 import tempfile
 import zlib
@@ -13,7 +14,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from virt_handler import accelerator, addresses, domains, libvirt_errors, processes
+from virt_handler import accelerator, addresses, domains, libvirt_errors, processes, tpm_store
 from virt_handler import errors as handler_errors
 from virt_handler.errors import ConsoleError, HandlerError, NetworkError, StateError
 from virt_handler.host import read_cpu_modes, read_devices, read_machines
@@ -283,6 +284,32 @@ def test_a_kvm_that_libvirt_trips_over_is_named(short: Path) -> None:
     assert accelerator.kvm_trap(None, device) == ""
     device.chmod(0o666)
     assert accelerator.kvm_trap(nobody, device) == ""
+
+
+def test_a_store_of_tpm_keys_that_root_left_closed_is_named(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert tpm_store.trap(short, ("no-such-account", me)) == ""
+    (short / "certserial").touch()
+    assert tpm_store.trap(short, (me,)) == ""
+    assert tpm_store.trap(short, ("no-such-account",)) == "", "swtpm isn't installed"
+    assert tpm_store.trap(short / "nowhere", ("nobody",)) == ""
+    trap = f"{short} holds files that its owner nobody may not use: certserial"
+    assert tpm_store.trap(short, ("nobody",)) == trap
+    assert tpm_store.way_out(short, ("nobody",)) == f"chown -R nobody {short}"
+    monkeypatch.setattr(tpm_store, "trap", lambda: trap)
+    failure = libvirt.libvirtError("")
+    failure.err = (
+        libvirt.VIR_ERR_INTERNAL_ERROR,
+        0,
+        "Could not run '/usr/bin/swtpm_setup'. exitstatus: 1;",
+        0,
+        "",
+        "",
+        "",
+        0,
+        0,
+    )
+    assert "This mends it: chown -R" in libvirt_errors.mapped(failure, "start the guest").hint
 
 
 async def test_a_boot_that_hangs_is_ended_at_the_deadline() -> None:
