@@ -10,7 +10,7 @@ from typing import Any
 
 from virt_types.errors import VirtError
 from virt_types.kinds import SERVED, VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, Kind, find_kind
-from virtctl import cli, cobra, flags
+from virtctl import catalogue, cobra, flags
 from virtctl.http import Client
 from virtctl.resources import of_kind
 
@@ -72,7 +72,7 @@ def _values(flag: flags.Flag, found: cobra.Found) -> dict[str, str]:
 
 def _commands(root: Any, found: cobra.Found) -> dict[str, str]:
     if found.command is root:
-        return {name: text for name, text in cli.summaries().items() if " " not in name}
+        return {name: text for name, text in catalogue.summaries().items() if " " not in name}
     return {
         name: found.command.get_command(None, name).get_short_help_str(60) for name in found.command.list_commands(None)
     }
@@ -91,7 +91,7 @@ def _words(found: cobra.Found, known: tuple[flags.Flag, ...]) -> tuple[dict[str,
     kind = find_kind(typed[0]) if name in _KINDS_BEFORE_NAMES else _NAMES_OF.get(name)
     given = {key: value for key, value in _names(found.rest, kind).items() if key not in typed} if kind else {}
     if name == "vnc" and not typed:
-        given["screenshot"] = cli.COMMANDS["vnc screenshot"]
+        given["screenshot"] = catalogue.COMMANDS["vnc screenshot"]
     return given, NO_FILES
 
 

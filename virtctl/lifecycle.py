@@ -78,7 +78,7 @@ def run(client: Client, request: Request) -> None:
         if request.wait is not None and not request.dry_run:
             from virtctl import waiting
 
-            waits.append(waiting.goal(client, request.verb, name))
+            waits.append(waiting.goal(client, request.verb.name, name))
         try:
             client.request("PUT", client.subresource(VIRTUAL_MACHINES, name, request.verb.name), request.body)
         except ApiRefusal as error:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
 
+from virtctl.address import Address, address, describe
 from virtctl.errors import Unreachable
-
-if TYPE_CHECKING:
-    from virtctl.wire import Address
 
 _VARIABLES = {"https": ("HTTPS_PROXY", "https_proxy"), "http": ("HTTP_PROXY", "http_proxy")}
 
@@ -19,8 +16,6 @@ def connect(proxy_url: str, target: Address, timeout: float) -> socket.socket:
     url = proxy_url or from_environment(target)
     if not url:
         return socket.create_connection((target.host, target.port), timeout)
-    from virtctl.wire import address, describe
-
     proxy = address(url if "://" in url else f"http://{url}")
     try:
         plain = socket.create_connection((proxy.host, proxy.port), timeout)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from virtctl.http import Client, Json
-    from virtctl.lifecycle import Verb
 
 WATCH_SECONDS = 300
 # Conditions that say why, the most telling first, and what Ready says of every instance that does not run yet.
@@ -32,14 +31,14 @@ class Goal(NamedTuple):
     may_be_absent: bool = False
 
 
-def goal(client: Client, verb: Verb, name: str) -> Goal:
+def goal(client: Client, verb: str, name: str) -> Goal:
     """What `verb` on this machine should lead to; asked before the request is sent."""
-    if verb.name == "restart":
+    if verb == "restart":
         before = uid_of(get(client, INSTANCES, name))
         return Goal(
             f"VMI {name}", name, INSTANCES, "running anew", lambda vmi: _running_anew(vmi, before), may_be_absent=True
         )
-    status = "Running" if verb.name == "start" else "Stopped"
+    status = "Running" if verb == "start" else "Stopped"
     return Goal(f"VM {name}", name, VIRTUAL_MACHINES, status, lambda vm: printable_status(vm) == status)
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from virtctl import __main__ as program
-from virtctl import cli, cobra, flags
+from virtctl import catalogue, cli, cobra, flags
 
 SUB = "/apis/subresources.kubevirt.io/v1/namespaces"
 
@@ -85,12 +85,12 @@ def test_everything_after_two_dashes_is_a_word(api: FakeApi, virtctl: Run, kube:
 def test_help_lists_every_command(virtctl: Run, arguments: list[str]) -> None:
     result = virtctl(*arguments)
     assert (result.code, result.err) == (0, "")
-    for name in cli.summaries():
+    for name in catalogue.summaries():
         if " " not in name:
             assert f"\n  {name} " in result.out
 
 
-@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+@pytest.mark.parametrize("name", sorted(catalogue.COMMANDS))
 def test_help_of_a_command_documents_every_flag(virtctl: Run, name: str) -> None:
     by_flag, by_word = virtctl(*name.split(), "--help"), virtctl("help", *name.split())
     assert by_flag == by_word
@@ -100,13 +100,13 @@ def test_help_of_a_command_documents_every_flag(virtctl: Run, name: str) -> None
     for flag in cobra.command_flags(command):
         assert f"--{flag.name}" in by_flag.out
         assert flag.help, f"--{flag.name} of {name} has no help"
-    assert command.help.strip().splitlines()[0] == cli.COMMANDS[name]
+    assert command.help.strip().splitlines()[0] == catalogue.COMMANDS[name]
 
 
 def test_every_command_has_its_section_in_the_help() -> None:
-    sorted_in = [name for names in cli.SECTIONS.values() for name in names]
-    known = [name for name in cli.COMMANDS if " " not in name]
-    assert sorted(sorted_in) == sorted([*known, *cli.GROUP_HELP, "help", "options"])
+    sorted_in = [name for names in catalogue.SECTIONS.values() for name in names]
+    known = [name for name in catalogue.COMMANDS if " " not in name]
+    assert sorted(sorted_in) == sorted([*known, *catalogue.GROUP_HELP, "help", "options"])
 
 
 def test_help_fits_a_terminal_of_80_columns(virtctl: Run) -> None:
@@ -168,7 +168,7 @@ def test_traceback_only_with_debug(virtctl: Run, monkeypatch: pytest.MonkeyPatch
 
 
 WORDS = st.one_of(
-    st.sampled_from([name.partition(" ")[0] for name in cli.COMMANDS]),
+    st.sampled_from([name.partition(" ")[0] for name in catalogue.COMMANDS]),
     st.sampled_from(
         ["help", "options", "--", "-", "-n", "-o", "--wait", "--help", "-f", "/dev/null", "vm", "vmi", "a/b"]
     ),

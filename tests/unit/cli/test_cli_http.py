@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtctl import proxy, trace, websocket, wire
+from virtctl.address import address
 
 SUB = "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachines/vm1"
 
@@ -176,7 +177,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def test_proxy_from_environment(no_proxy: pytest.MonkeyPatch, url: str, excluded: str, expected: str) -> None:
     no_proxy.setenv("HTTPS_PROXY", "http://proxy")
     no_proxy.setenv("NO_PROXY", excluded)
-    assert proxy.from_environment(wire.address(url)) == expected
+    assert proxy.from_environment(address(url)) == expected
 
 
 def relay(peer: socket.socket, api: FakeApi) -> None:
