@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from benchmarks import measure
 from benchmarks.api_wire import Access, Wire
 from virt_local import pki
@@ -61,6 +64,12 @@ def peer(folder: Path, *, audit: bool = False) -> Iterator[Server]:
     assets = Path(os.environ[ASSETS])
     tokens = _prepare(folder)
     certificates = pki.ensure(folder)
+    accounts = folder / "accounts.key"
+    accounts.write_bytes(
+        rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        )
+    )
     client, other, port = _free_port(), _free_port(), _free_port()
     etcd = [str(assets / "etcd"), f"--data-dir={folder / 'etcd'}", f"--listen-peer-urls=http://127.0.0.1:{other}"]
     etcd += [f"--{kind}-client-urls=http://127.0.0.1:{client}" for kind in ("listen", "advertise")]
@@ -76,8 +85,8 @@ def peer(folder: Path, *, audit: bool = False) -> Iterator[Server]:
         "disable-admission-plugins": "ServiceAccount",
         "service-cluster-ip-range": "10.0.0.0/24",
         "service-account-issuer": "https://127.0.0.1/",
-        "service-account-key-file": str(certificates.admin.key),
-        "service-account-signing-key-file": str(certificates.admin.key),
+        "service-account-key-file": str(accounts),
+        "service-account-signing-key-file": str(accounts),
         "allow-privileged": "true",
     }
     if audit:

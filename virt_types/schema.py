@@ -204,8 +204,9 @@ def _field(owner: type[Any], field: FieldInfo, *, root: bool) -> Schema:
     keys = [f"{name}.{field.encode_name}" for name in owners]
     if field.type is ObjectMeta:
         schema: Schema = {"type": "object"}
-        if not root:  # embedded metadata is kept as it is
-            schema |= {"nullable": True, "x-kubernetes-preserve-unknown-fields": True}
+        if root:  # the API server knows it, and takes no word about it
+            return schema
+        schema |= {"nullable": True, "x-kubernetes-preserve-unknown-fields": True}  # embedded: kept as it is
     else:
         schema = _type(field.type)
     for key in keys:

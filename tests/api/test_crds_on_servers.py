@@ -156,7 +156,7 @@ def established(server: Server) -> Server:
     end = time.monotonic() + ESTABLISHED_WITHIN
     while waiting and time.monotonic() < end:
         for definition in server("GET", DEFINITIONS).body["items"]:
-            states = {one["type"]: one["status"] for one in definition["status"].get("conditions", ())}
+            states = {one["type"]: one["status"] for one in definition["status"].get("conditions") or ()}
             assert "NonStructuralSchema" not in states, definition["status"]
             if states.get("Established") == states.get("NamesAccepted") == "True":
                 waiting.discard(definition["metadata"]["name"])

@@ -95,7 +95,7 @@ def _root(schema: Json, path: str) -> Iterator[Cause]:
         yield forbidden_value(f"{path}.nullable", "nullable cannot be true at the root")
     metadata = (schema.get("properties") or {}).get("metadata")
     if metadata is not None:
-        extra = metadata.keys() - {"type", "description", "properties"}
+        extra = metadata.keys() - {"type", "properties", "default"}
         if extra or (metadata.get("properties") or {}).keys() - _ROOT_METADATA:
             text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
             yield forbidden_value(f"{path}.properties[metadata]", text)
