@@ -123,7 +123,7 @@ def _routes() -> list[web.RouteDef]:
         web.put(VMI + "/removevolume", volumes.remove_from(volumes.INSTANCE)),
         web.put(VM + "/migrate", migration.migrate),
         web.put(VM + "/evacuate/cancel", migration.cancel_vm),
-        web.put(VMI + "/evacuate/cancel", migration.cancel),
+        web.put(VMI + "/evacuate/cancel", migration.cancel_vmi),
         *unserved.routes(VM, VMI, VERSIONED),
         *(web.get(VM + "/portforward/{port}" + tail, portforward.vm) for tail in forward),
         *(web.get(VMI + "/portforward/{port}" + tail, portforward.vmi) for tail in forward),

@@ -23,9 +23,7 @@ NOT_ALLOWED = "Subject not allowed to access resource"
 EMPTY = "empty request body"
 INVALID = "Object is not a valid VirtualMachine"
 UNREADABLE = "Can not unmarshal Request body to struct, error: {error}"
-OTHER_NAMESPACE = (
-    "the namespace of the provided object does not match the namespace sent on the request: {theirs} is not {ours}"
-)
+OTHER_NAMESPACE = "VM namespace must be empty or {ours}"
 
 
 async def expand_spec(request: web.Request) -> web.Response:
@@ -50,7 +48,7 @@ async def expand_vm_spec(request: web.Request) -> web.Response:
     vm = codec.from_builtins(given, VirtualMachine)
     theirs = vm.metadata.namespace or namespace
     if theirs != namespace:
-        raise refusals.bad_request(OTHER_NAMESPACE.format(theirs=theirs, ours=namespace))
+        raise refusals.bad_request(OTHER_NAMESPACE.format(ours=namespace))
     vm.metadata.namespace = namespace
     vm.status = VirtualMachine().status  # which revisions it is held to is not for the asker to say
     await _require_reader(kube, request, vm)
@@ -68,8 +66,10 @@ async def _given(request: web.Request) -> Json:
         given = msgspec.json.decode(raw) if raw.lstrip().startswith(b"{") else msgspec.yaml.decode(raw)
     except msgspec.MsgspecError as error:
         raise refusals.bad_request(UNREADABLE.format(error=error)) from None
-    causes = check.schema_causes(given, VIRTUAL_MACHINE) if isinstance(given, dict) else []
-    if causes or not isinstance(given, dict):
+    if not isinstance(given, dict):
+        raise refusals.bad_request(UNREADABLE.format(error=f"a VirtualMachine is an object, not {given!r:.40}"))
+    causes = check.schema_causes(given, VIRTUAL_MACHINE)
+    if causes:
         raise _invalid(causes)
     return given
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from virt_api.refusals import VMI, bad_request, conflict, forbidden
 from virt_kube.api import ApiError
-from virt_types.v1 import VirtualMachineInstance
+from virt_types.v1 import SEV, VirtualMachineInstance
 
 RUNNING = "Running"
+NO_ATTESTATION = "Attestation not requested for VMI"
 ON_NODE = frozenset({"Running", "Scheduled"})
 
 
@@ -31,6 +32,7 @@ def check_pause(vmi: VirtualMachineInstance) -> ApiError | None:
 
 
 def check_unpause(vmi: VirtualMachineInstance) -> ApiError | None:
+    """That its VM is not in the middle of a snapshot is `virt_api.proxy`'s to look at."""
     if vmi.status.phase != RUNNING:
         return _conflict(vmi, "VMI is not running")
     if not condition(vmi, "Paused"):
@@ -93,6 +95,8 @@ def check_unfreeze(vmi: VirtualMachineInstance) -> ApiError | None:
 
 
 def check_usbredir(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.spec.architecture == "s390x":
+        return _conflict(vmi, "No USB support on s390x")
     if vmi.spec.domain.devices.client_passthrough is None:
         return _conflict(vmi, "Not configured with USB Redirection")
     return bad_request("VMI is not running") if vmi.status.phase != RUNNING else None
@@ -102,13 +106,35 @@ def check_vsock(vmi: VirtualMachineInstance) -> ApiError | None:
     return None if vmi.spec.domain.devices.autoattach_vsock else bad_request("VSOCK is not attached.")
 
 
-def check_sev(vmi: VirtualMachineInstance) -> ApiError | None:
+def check_redefine_checkpoint(vmi: VirtualMachineInstance) -> ApiError | None:
+    tracking = vmi.status.changed_block_tracking
+    if tracking is None or tracking.state != "Enabled":
+        return _conflict(vmi, "ChangedBlockTracking is not enabled")
+    return None
+
+
+def check_sev_certificates(vmi: VirtualMachineInstance) -> ApiError | None:
     if vmi.status.phase not in ON_NODE:
         return _conflict(vmi, "VMI is not assigned to a node yet")
-    security = vmi.spec.domain.launch_security
-    if security is None or security.sev is None or security.sev.attestation is None:
-        return _conflict(vmi, "Attestation not requested for VMI")
-    return None
+    return None if _attested(vmi) else _conflict(vmi, NO_ATTESTATION)
+
+
+def check_sev_session(vmi: VirtualMachineInstance) -> ApiError | None:
+    if vmi.status.phase != "Scheduled":
+        return _conflict(vmi, "VMI is not in Scheduled phase")
+    sev = _attested(vmi)
+    if sev is None:
+        return _conflict(vmi, NO_ATTESTATION)
+    return _conflict(vmi, "Session already defined") if sev.session or sev.dh_cert else None
+
+
+def check_sev_launch(vmi: VirtualMachineInstance) -> ApiError | None:
+    """Measurement and secret: of a guest that waits, paused, to be trusted."""
+    if vmi.status.phase != RUNNING:
+        return _conflict(vmi, "VMI is not running")
+    if _attested(vmi) is None:
+        return _conflict(vmi, NO_ATTESTATION)
+    return None if condition(vmi, "Paused") else _conflict(vmi, "VMI is not paused")
 
 
 def check_evacuation(vmi: VirtualMachineInstance) -> ApiError | None:
@@ -116,10 +142,10 @@ def check_evacuation(vmi: VirtualMachineInstance) -> ApiError | None:
 
 
 def check_portforward(vmi: VirtualMachineInstance) -> ApiError | None:
-    if not vmi.status.interfaces:
-        return bad_request("no network interfaces are present")
     if condition(vmi, "Paused"):
         return _conflict(vmi, "VMI is paused")
+    if not vmi.status.interfaces:
+        return bad_request("no network interfaces are present")
     isolated = next((each for each in vmi.status.conditions if each.type == "NetworkReachable"), None)
     if isolated is not None and isolated.status == "False":
         return _conflict(vmi, isolated.message or "VMI can't be reached")
@@ -130,6 +156,14 @@ def check_portforward(vmi: VirtualMachineInstance) -> ApiError | None:
 
 def _conflict(vmi: VirtualMachineInstance, message: str) -> ApiError:
     return conflict(VMI, vmi.metadata.name, message)
+
+
+def _attested(vmi: VirtualMachineInstance) -> SEV | None:
+    """The guest's SEV, if it is to be attested; SNP guests attest themselves."""
+    security = vmi.spec.domain.launch_security
+    if security is None or security.snp is not None or security.sev is None:
+        return None
+    return security.sev if security.sev.attestation is not None else None
 
 
 def _acpi_disabled(vmi: VirtualMachineInstance) -> bool:

@@ -63,11 +63,12 @@ def read_addition(options: AddOptions) -> tuple[Volume, Disk] | Refusal:
 
 def add(spec: VirtualMachineInstanceSpec, volume: Volume, disk: Disk) -> Json | Refusal:
     """The merge patch of the spec. A volume named like an empty CD-ROM drive goes into that drive."""
-    if any(each.name == volume.name for each in spec.volumes):
-        return Refusal(NAME_EXISTS.format(name=volume.name))
     source = source_name(volume)
-    if any(source_name(each) == source for each in spec.volumes):
-        return Refusal(SOURCE_EXISTS.format(name=source[1]))
+    for each in spec.volumes:
+        if each.name == volume.name:
+            return Refusal(NAME_EXISTS.format(name=volume.name))
+        if source_name(each) == source:
+            return Refusal(SOURCE_EXISTS.format(name=source))
     drive = next((each for each in spec.domain.devices.disks if each.name == volume.name), None)
     if drive is not None and drive.cdrom is not None:
         return _patch([*spec.volumes, volume])
@@ -77,22 +78,22 @@ def add(spec: VirtualMachineInstanceSpec, volume: Volume, disk: Disk) -> Json | 
 
 
 def remove(spec: VirtualMachineInstanceSpec, name: str) -> Json | Refusal:
-    """The merge patch of the spec. A CD-ROM drive stays, empty."""
-    found = next((each for each in spec.volumes if each.name == name), None)
+    """The merge patch of the spec, without the volume of that name or with that source. A CD-ROM drive stays, empty."""
+    found = next((each for each in spec.volumes if name in (each.name, source_name(each))), None)
     if found is None:
         return Refusal(UNKNOWN.format(name=name))
     if not pluggable(found):
-        return Refusal(PERMANENT.format(name=name))
+        return Refusal(PERMANENT.format(name=found.name))
     disks = spec.domain.devices.disks
-    left = [disk for disk in disks if disk.name != name or disk.cdrom is not None]
-    return _patch([each for each in spec.volumes if each.name != name], left if left != disks else None)
+    left = [disk for disk in disks if disk.name != found.name or disk.cdrom is not None]
+    return _patch([each for each in spec.volumes if each.name != found.name], left if left != disks else None)
 
 
-def source_name(volume: Volume) -> tuple[str, str]:
-    """What the volume's bytes come from, as far as hot-plug compares it: ("claim" or "data", name)."""
+def source_name(volume: Volume) -> str:
+    """The claim that has the volume's bytes, which a DataVolume names too; what no claim is called if there is none."""
     if volume.persistent_volume_claim is not None:
-        return "claim", volume.persistent_volume_claim.claim_name
-    return "data", volume.data_volume.name if volume.data_volume is not None else f"\0{volume.name}"
+        return volume.persistent_volume_claim.claim_name
+    return volume.data_volume.name if volume.data_volume is not None else f"\0{volume.name}"
 
 
 def bus_fault(disk: Disk) -> str:

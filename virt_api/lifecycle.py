@@ -8,9 +8,9 @@ a grace period is part of the decision, so a refusal changes nothing; stop drops
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from msgspec import Struct, to_builtins
+from msgspec import Meta, Struct, to_builtins
 
 from virt_kube.api import Json
 from virt_types import labels
@@ -40,6 +40,9 @@ NEGATIVE_GRACE = "gracePeriod has to be greater or equal to 0"
 ONLY_GRACE_ZERO = "For force restart, only gracePeriod=0 is supported for now"
 
 
+Seconds = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # what the field of a VMI holds
+
+
 class Options(Struct, rename="camel", kw_only=True):
     """The body of a verb; unknown fields are ignored."""
 
@@ -51,11 +54,11 @@ class StartOptions(Options, rename="camel", kw_only=True):
 
 
 class StopOptions(Options, rename="camel", kw_only=True):
-    grace_period: int | None = None
+    grace_period: Seconds | None = None
 
 
 class RestartOptions(Options, rename="camel", kw_only=True):
-    grace_period_seconds: int | None = None
+    grace_period_seconds: Seconds | None = None
 
 
 class Refusal(NamedTuple):
@@ -102,7 +105,7 @@ def decide_start(vm: VirtualMachine, vmi: VirtualMachineInstance | None, options
 
 
 def _start_on_request(vm: VirtualMachine, vmi: VirtualMachineInstance | None, options: StartOptions) -> Decision:
-    if vmi is None:
+    if vmi is None or is_live(vmi):
         return _request(vm, _start(options))
     if run_strategy(vm) == "RerunOnFailure" and vmi.status.phase == "Failed":
         return Refusal(NO_START_FROM_FAILED)

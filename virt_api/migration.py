@@ -6,13 +6,15 @@ recorded refusals first, then what is missing.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from aiohttp import web
 
 from virt_api import guest, refusals
 from virt_api.lifecycle import Options
-from virt_api.objects import KUBE, Target, read_options, read_vm, read_vmi
-from virt_kube.api import ApiError, KubeClient
+from virt_api.objects import KUBE, Target, read_options, read_vm, read_vmi, read_vmi_of_vm
+from virt_kube.api import ApiError, KubeClient, NotFound
 from virt_kube.patch import guard
 from virt_kube.resources import NODES, VIRTUAL_MACHINE_INSTANCES
 from virt_types import labels
@@ -27,12 +29,30 @@ NOT_BUILT = (
 )
 
 
+DRAINING = 'Node "{node}" has NodeDrainTaintKey "{taint}"'
+OTHER_NODE = "it is marked to leave {marked}, not {named}"
+
+
 class MigrateOptions(Options, rename="camel", kw_only=True):
     added_node_selector: dict[str, str] | None = None
 
 
+class EvacuateCancelOptions(Options, rename="camel", kw_only=True):
+    evacuation_node_name: str = ""
+
+
+class _Taint(msgspec.Struct):
+    key: str
+    effect: str = ""
+
+
+class _NodeSpec(msgspec.Struct):
+    taints: list[_Taint] = []
+
+
 class _Node(msgspec.Struct):
     metadata: ObjectMeta
+    spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
 
 
 async def migrate(request: web.Request) -> web.Response:
@@ -55,23 +75,46 @@ def why_not(vmi: VirtualMachineInstance, other_nodes: list[str]) -> ApiError:
 
 
 async def cancel_vm(request: web.Request) -> web.Response:
-    await read_vm(request.app[KUBE], Target.of(request))
-    return await cancel(request)
+    return await _cancel(request, read_vmi_of_vm)
 
 
-async def cancel(request: web.Request) -> web.Response:
-    """Take back the mark that a drain set; without a mark there is nothing to do."""
-    options = await read_options(request, Options)
+async def cancel_vmi(request: web.Request) -> web.Response:
+    return await _cancel(request, read_vmi)
+
+
+async def _cancel(
+    request: web.Request, read: Callable[[KubeClient, Target], Awaitable[VirtualMachineInstance]]
+) -> web.Response:
+    """Take back the mark that a drain set; without a mark there is nothing to do.
+
+    Whoever names the node takes back that evacuation and no other.
+    """
+    options = await read_options(request, EvacuateCancelOptions)
     kube, target = request.app[KUBE], Target.of(request)
-    vmi = await read_vmi(kube, target)
-    refused = guest.check_evacuation(vmi)
+    vmi = await read(kube, target)
+    marked, named = vmi.status.evacuation_node_name or "", options.evacuation_node_name
+    refused = guest.check_evacuation(vmi) or await _draining(kube, marked or vmi.status.node_name or "")
     if refused:
         raise refused
-    if vmi.status.evacuation_node_name and not options.dry_run:
+    if marked and named and named != marked:
+        raise refusals.conflict(refusals.VMI, target.name, OTHER_NODE.format(marked=marked, named=named))
+    if marked and not options.dry_run:
         removal = {"op": "remove", "path": "/status/evacuationNodeName"}
         patch = [*guard(vmi.metadata), removal]
         await kube.patch(VIRTUAL_MACHINE_INSTANCES, target.namespace, target.name, patch)
     return web.Response(status=200)
+
+
+async def _draining(kube: KubeClient, name: str) -> ApiError | None:
+    """Why nothing is taken back while the node's taint would mark the guest again."""
+    try:
+        node = msgspec.json.decode(await kube.get(NODES, "", name), type=_Node)
+    except NotFound:
+        return None
+    for taint in node.spec.taints:
+        if (taint.key, taint.effect) == (labels.NODE_DRAIN_TAINT, "NoSchedule"):
+            return refusals.bad_request(DRAINING.format(node=name, taint=f"{taint.key}:{taint.effect}"))
+    return None
 
 
 async def _other_nodes(kube: KubeClient, vmi: VirtualMachineInstance) -> list[str]:

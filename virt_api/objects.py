@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -16,6 +17,9 @@ from virt_types import codec
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
 KUBE: web.AppKey[KubeClient] = web.AppKey("kube", KubeClient)
+
+NOT_STARTED = "VMI is not started"
+NOT_ITS_OWN = "the VMI of that name does not belong to the VM"
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -45,6 +49,18 @@ async def read_vmi(kube: KubeClient, target: Target) -> VirtualMachineInstance:
     vmi = await find_vmi(kube, target)
     if vmi is None:
         raise refusals.not_found(refusals.VMI, target.name)
+    return vmi
+
+
+async def read_vmi_of_vm(kube: KubeClient, target: Target) -> VirtualMachineInstance:
+    """The VMI that a VM has now, and not one that only has its name."""
+    vm, vmi = await asyncio.gather(read_vm(kube, target), find_vmi(kube, target))
+    if vmi is None and vm.status.created:
+        raise refusals.not_found(refusals.VMI, target.name)
+    if vmi is None:
+        raise refusals.conflict(refusals.VM, target.name, NOT_STARTED)
+    if all(owner.uid != vm.metadata.uid for owner in vmi.metadata.owner_references):
+        raise refusals.conflict(refusals.VM, target.name, NOT_ITS_OWN)
     return vmi
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from virt_api import refusals
 from virt_api.guest import check_portforward
-from virt_api.objects import KUBE, Target, find_vmi, read_vm, read_vmi
+from virt_api.objects import KUBE, Target, read_vmi, read_vmi_of_vm
 from virt_api.relay import End, accept, check_upgrade, drain, relay
 from virt_types.v1 import VirtualMachineInstance
 
@@ -38,11 +38,7 @@ class Connection(Protocol):
 
 async def vm(request: web.Request) -> web.StreamResponse:
     kube, target = request.app[KUBE], Target.of(request)
-    await read_vm(kube, target)
-    vmi = await find_vmi(kube, target)
-    if vmi is None:
-        raise refusals.conflict(refusals.VM, target.name, "VMI is not started")
-    return await _forward(request, vmi)
+    return await _forward(request, await read_vmi_of_vm(kube, target))
 
 
 async def vmi(request: web.Request) -> web.StreamResponse:

@@ -12,15 +12,17 @@ from aiohttp import web
 from virt_api import guest, refusals
 from virt_api.agent import NodeAgent
 from virt_api.lifecycle import Options
-from virt_api.objects import KUBE, Target, read_options, read_vmi
+from virt_api.objects import KUBE, Target, read_options, read_vm, read_vmi
 from virt_api.relay import accept, check_upgrade, drain, relay
-from virt_kube.api import ApiError, Json
+from virt_kube.api import ApiError, Json, KubeClient, NotFound
 from virt_types.durations import seconds
 from virt_types.v1 import VirtualMachineInstance
 
 log = logging.getLogger("virt_api.proxy")
 
 AGENT: web.AppKey[NodeAgent] = web.AppKey("agent", NodeAgent)
+
+SNAPSHOT = "VM snapshot is in progress"
 
 Check = Callable[[VirtualMachineInstance], ApiError | None]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,7 +37,8 @@ class FreezeOptions(Options, rename="camel", kw_only=True):
 class Verb(NamedTuple):
     """One subresource: `stream` is a websocket, the others are plain requests of `method`.
 
-    `body` makes what the node agent is sent out of the options.
+    `body` makes what the node agent is sent out of the options; `of_vm` raises what the VM of that name, if there is
+    one, has against it.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Verb(NamedTuple):
     stream: bool = False
     options: type[Options] = Options
     body: Callable[[Any], Json] | None = None
+    of_vm: Callable[[KubeClient, Target], Awaitable[None]] | None = None
 
 
 def _freeze_body(options: FreezeOptions) -> Json:
@@ -56,13 +60,23 @@ def _freeze_body(options: FreezeOptions) -> Json:
     return {"unfreezeTimeoutSeconds": timeout}
 
 
+async def _no_snapshot(kube: KubeClient, target: Target) -> None:
+    """A guest that a snapshot has paused stays so until it is taken."""
+    try:
+        vm = await read_vm(kube, target)
+    except NotFound:
+        return
+    if vm.status.snapshot_in_progress is not None:
+        raise refusals.conflict(refusals.VM, target.name, SNAPSHOT)
+
+
 VERBS = (
     Verb("console", guest.check_console, "GET", stream=True),
     Verb("vnc", guest.check_vnc, "GET", stream=True),
     Verb("usbredir", guest.check_usbredir, "GET", stream=True),
     Verb("vnc/screenshot", guest.check_vnc, "GET"),
     Verb("pause", guest.check_pause),
-    Verb("unpause", guest.check_unpause),
+    Verb("unpause", guest.check_unpause, of_vm=_no_snapshot),
     Verb("freeze", guest.check_freeze, options=FreezeOptions, body=_freeze_body),
     Verb("unfreeze", guest.check_unfreeze),
     Verb("softreboot", guest.check_softreboot),
@@ -78,24 +92,24 @@ def handler(verb: Verb) -> Handler:
 
     async def call(request: web.Request) -> web.StreamResponse:
         target = Target.of(request)
+        options = await read_options(request, verb.options) if verb.method == "PUT" else Options()
+        if verb.of_vm:
+            await verb.of_vm(request.app[KUBE], target)
         vmi = await read_vmi(request.app[KUBE], target)
         refused = verb.check(vmi)
         if refused:
             raise refused
         if verb.stream:
             return await _stream(request, target, verb)
-        return await _call(request, target, verb)
+        return await _call(request, target, verb, options)
 
     return call
 
 
-async def _call(request: web.Request, target: Target, verb: Verb) -> web.Response:
-    body = b""
-    if verb.method == "PUT":
-        options = await read_options(request, verb.options)
-        body = msgspec.json.encode(verb.body(options)) if verb.body is not None else b""
-        if options.dry_run:
-            return web.Response(status=200)
+async def _call(request: web.Request, target: Target, verb: Verb, options: Options) -> web.Response:
+    body = msgspec.json.encode(verb.body(options)) if verb.body is not None else b""
+    if options.dry_run:
+        return web.Response(status=200)
     reply = await request.app[AGENT].call(verb.method, target, verb.name, query=_query(request), body=body)
     log.info("guest call verb=%s namespace=%s name=%s", verb.name, target.namespace, target.name)
     # What the agent has accepted is 200 to clients, as in KubeVirt, whatever shade of success it answered.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from virt_api import guest, refusals
@@ -25,16 +26,32 @@ GUESTFS = (
     "guestfs needs libguestfs' image and a pod to run it in; use guestfish or virt-customize on the machine itself"
 )
 MEMORY_DUMP = "memory dumps are not implemented: the node agent writes none into a claim"
+SEV = "SEV attestation is not implemented by the node agent"
+SESSION_NEEDS = (("session", "Session blob is required"), ("dh_cert", "DH cert is required"))
+OTHER_DUMP = (
+    "can't request memory dump for pvc [{claim}] while pvc [{associated}] is still associated as the memory dump pvc"
+)
 NO_DUMP = "can't remove memory dump association for vm {name}, no association found"
 
 
 class Unserved(NamedTuple):
-    """A subresource of a VMI: the refusals that are checked first, and what is missing then."""
+    """A subresource of a VMI: the refusals that are checked first, and what is missing then.
+
+    `needs` are the fields that its body must have, and what is said without each.
+    """
 
     name: str
     method: str
     check: Callable[[VirtualMachineInstance], ApiError | None]
     missing: str
+    needs: tuple[tuple[str, str], ...] = ()
+
+
+class SessionOptions(Options, rename="camel", kw_only=True):
+    """What setupsession sends; the other verbs here have no use for it."""
+
+    session: str = ""
+    dh_cert: str = msgspec.field(name="dhCert", default="")
 
 
 VERBS = (
@@ -43,17 +60,15 @@ VERBS = (
         "backup", "PUT", guest.check_freeze, "backups are not implemented: the node agent tracks no changed blocks"
     ),
     Unserved(
-        "redefine-checkpoint", "PUT", guest.check_freeze, "backups and their checkpoints are not implemented here"
+        "redefine-checkpoint",
+        "PUT",
+        guest.check_redefine_checkpoint,
+        "backups and their checkpoints are not implemented here",
     ),
-    *(
-        Unserved(f"sev/{name}", method, guest.check_sev, "SEV attestation is not implemented by the node agent")
-        for name, method in (
-            ("fetchcertchain", "GET"),
-            ("querylaunchmeasurement", "GET"),
-            ("setupsession", "PUT"),
-            ("injectlaunchsecret", "PUT"),
-        )
-    ),
+    Unserved("sev/fetchcertchain", "GET", guest.check_sev_certificates, SEV),
+    Unserved("sev/querylaunchmeasurement", "GET", guest.check_sev_launch, SEV),
+    Unserved("sev/setupsession", "PUT", guest.check_sev_session, SEV, SESSION_NEEDS),
+    Unserved("sev/injectlaunchsecret", "PUT", guest.check_sev_launch, SEV),
 )
 
 
@@ -65,6 +80,11 @@ def handler(verb: Unserved) -> Handler:
     """The route handler of one of them."""
 
     async def refuse(request: web.Request) -> web.Response:
+        if verb.needs:
+            options = await read_options(request, SessionOptions)
+            for field, text in verb.needs:
+                if not getattr(options, field):
+                    raise refusals.bad_request(text)
         vmi = await read_vmi(request.app[KUBE], Target.of(request))
         raise verb.check(vmi) or refusals.not_implemented(verb.missing)
 
@@ -91,16 +111,20 @@ def profiler(doing: str) -> Handler:
 async def memory_dump(request: web.Request) -> web.Response:
     options = await read_options(request, DumpOptions)
     kube, target = request.app[KUBE], Target.of(request)
-    await read_vm(kube, target)
+    vm = await read_vm(kube, target)
+    associated = vm.status.memory_dump_request.claim_name if vm.status.memory_dump_request else ""
+    claim = options.claim_name or associated
+    if not claim:
+        raise refusals.bad_request("Memory dump requires claim name to be set")
+    if associated and claim != associated:
+        raise refusals.conflict(refusals.VM, target.name, OTHER_DUMP.format(claim=claim, associated=associated))
     vmi = await read_vmi(kube, target)
     if vmi.status.phase != guest.RUNNING:
         raise refusals.conflict(refusals.VMI, target.name, "VMI is not running")
-    if not options.claim_name:
-        raise refusals.bad_request("Memory dump requires claim name to be set")
     try:
-        await kube.get(PERSISTENT_VOLUME_CLAIMS, target.namespace, options.claim_name)
+        await kube.get(PERSISTENT_VOLUME_CLAIMS, target.namespace, claim)
     except NotFound:
-        raise refusals.not_found(refusals.CLAIM, options.claim_name) from None
+        raise refusals.not_found(refusals.CLAIM, claim) from None
     raise refusals.not_implemented(MEMORY_DUMP)
 
 

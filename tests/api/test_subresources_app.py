@@ -40,6 +40,14 @@ class World(NamedTuple):
         obj = _object("VirtualMachineInstance", {"domain": {}} | (spec or {}), {"phase": phase} | status)
         await self.kube.create(VIRTUAL_MACHINE_INSTANCES, "default", obj)
 
+    async def own(self) -> None:
+        """The VMI is the VM's."""
+        vm, vmi = (self.kube.find(kind, "default", "vm1") for kind in (VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES))
+        assert vm is not None
+        owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "vm1", "uid": vm["metadata"]["uid"]}
+        patch = {"metadata": {"ownerReferences": [owner]}}
+        await self.kube.patch(VIRTUAL_MACHINE_INSTANCES, "default", "vm1", patch, kind="merge")
+
     async def put(self, path: str, body: Any = None, **options: Any) -> tuple[int, str]:
         async with self.http.put(path, json=body, **options) as reply:
             return reply.status, await _message(reply)
@@ -301,6 +309,7 @@ async def test_portforward_carries_tcp_until_the_guest_ends(world: World) -> Non
     port = server.sockets[0].getsockname()[1]
     await world.vm("Always")
     await world.vmi(interfaces=[{"ipAddress": "127.0.0.1"}])
+    await world.own()
     async with server, world.http.ws_connect(f"{VM}/portforward/{port}/tcp") as ws:
         await ws.send_bytes(b"hello")
         received = b"".join([message.data async for message in ws])

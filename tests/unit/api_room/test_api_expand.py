@@ -144,12 +144,12 @@ async def test_why_a_vm_can_not_be_expanded(
     [
         (b"", "empty request body"),
         (b"{", "Can not unmarshal Request body to struct, error: "),
-        (b"[]", "Object is not a valid VirtualMachine"),
+        (b"[]", "Can not unmarshal Request body to struct, error: "),
         (b"{}", "Object is not a valid VirtualMachine"),
         (b'{"spec": {"template": 3}}', "Object is not a valid VirtualMachine"),
         (
             json.dumps(machine(metadata={"name": "a", "namespace": "other"})).encode(),
-            "the namespace of the provided object does not match the namespace sent on the request: other is not ns",
+            "VM namespace must be empty or ns",
         ),
         (
             json.dumps(machine()).replace('"name": "small"', '"inferFromVolume": "root"').encode(),

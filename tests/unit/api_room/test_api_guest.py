@@ -35,8 +35,13 @@ def vmi(**fields: Any) -> VirtualMachineInstance:
         (guest.check_softreboot, {"domain": {"features": {"acpi": {}}}}, 0, ""),
         (guest.check_usbredir, {"domain": {"devices": {"clientPassthrough": {}}}}, 0, ""),
         (guest.check_vsock, {"domain": {"devices": {"autoattachVSOCK": True}}}, 0, ""),
-        (guest.check_sev, {"domain": {"launchSecurity": {"sev": {"attestation": {}}}}}, 0, ""),
-        (guest.check_sev, {"domain": {"launchSecurity": {"sev": {}}}}, 409, "Attestation not requested"),
+        (guest.check_usbredir, {"architecture": "s390x"}, 409, "No USB support on s390x"),
+        (guest.check_sev_certificates, {"domain": {"launchSecurity": {"sev": {"attestation": {}}}}}, 0, ""),
+        (guest.check_sev_certificates, {"domain": {"launchSecurity": {"sev": {}}}}, 409, "Attestation not requested"),
+        (guest.check_sev_certificates, {"domain": {"launchSecurity": {"snp": {}}}}, 409, "Attestation not requested"),
+        (guest.check_sev_launch, {"domain": {"launchSecurity": {"sev": {}}}}, 409, "Attestation not requested"),
+        (guest.check_sev_launch, {"domain": {"launchSecurity": {"sev": {"attestation": {}}}}}, 409, "not paused"),
+        (guest.check_sev_session, {"domain": {"launchSecurity": {"sev": {"attestation": {}}}}}, 409, "not in S"),
     ],
 )
 def test_what_the_spec_forbids(

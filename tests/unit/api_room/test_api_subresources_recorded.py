@@ -105,6 +105,8 @@ async def store(kube: FakeKube, case: Json) -> None:
         await kube.patch(VIRTUAL_MACHINES, "NS", "NAME", status, kind="merge", subresource="status")
     if before.get("vmi"):
         await kube.create(VIRTUAL_MACHINE_INSTANCES, "NS", instance(case, before["vmi"]))
+        for owner in before["vmi"]["ownerReferences"]:
+            kube._objects["virtualmachines", "NS", "NAME"]["metadata"]["uid"] = owner["uid"]
         kube._objects["virtualmachineinstances", "NS", "NAME"]["metadata"]["uid"] = before["vmi"]["uid"]
 
 
