@@ -42,7 +42,7 @@ class World(NamedTuple):
 
     async def own(self) -> None:
         """The VMI is the VM's."""
-        vm, vmi = (self.kube.find(kind, "default", "vm1") for kind in (VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES))
+        vm = self.kube.find(VIRTUAL_MACHINES, "default", "vm1")
         assert vm is not None
         owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "vm1", "uid": vm["metadata"]["uid"]}
         patch = {"metadata": {"ownerReferences": [owner]}}
