@@ -38,7 +38,7 @@ LABEL_VALUE_TEXT = (
 
 
 def subdomain_problems(name: str) -> list[str]:
-    problems = [] if len(name) <= MAX_NAME else [f"must be no more than {MAX_NAME} bytes"]
+    problems = [] if len(name) <= MAX_NAME else [f"must be no more than {MAX_NAME} characters"]
     return problems if re.fullmatch(SUBDOMAIN, name) else [*problems, SUBDOMAIN_TEXT]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -77,6 +78,8 @@ async def _run(options: argparse.Namespace) -> None:
         await server.bootstrap([] if options.no_crds else custom_resource_definitions())
         collector = asyncio.create_task(GarbageCollector(store, server.registry, server.client(COLLECTOR)).run())
         bound = await server.start(host.strip("[]"), int(port), certificates.server_context())
+        gc.freeze()
+        gc.enable()
         url = f"https://{host}:{bound}"
         pki.write_kubeconfig(options.data_dir / "kubeconfig", certificates, url)
         print(f"ready {url} {certificates.ca}", flush=True)
@@ -95,6 +98,7 @@ async def _run(options: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = _arguments(sys.argv[1:] if argv is None else argv)
+    gc.disable()  # nothing made before the first request is garbage
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         import uvloop

@@ -9,7 +9,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,9 +36,8 @@ DNS1035_TEXT = (
     f"and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '{_DNS1035}')"
 )
 STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
-_NAMES_1035 = frozenset({"services"})
-_LABEL_NAMES = frozenset({"namespaces"})
 RBAC_GROUP = "rbac.authorization.k8s.io"
+RBAC_PLURALS = ("clusterrolebindings", "clusterroles", "rolebindings", "roles")
 UPDATE_LAYERS = 2  # checks of what an update may change
 _MAP_LAYERS = {True: 4, False: 3}  # checks of labels, annotations and owners in an update; by whether it is built in
 _STRINGS = ("name", "generateName", "namespace", "uid", "resourceVersion")
@@ -122,6 +121,14 @@ def begin(meta: Json, namespace: str, *, generation: bool) -> None:
     meta["creationTimestamp"] = now()
     if generation:
         meta["generation"] = 1
+    drop_empty(meta)
+
+
+def drop_empty(meta: Json) -> None:
+    """What is empty is left out, in place."""
+    for key in ("labels", "annotations", "finalizers", "ownerReferences", "generateName", "selfLink"):
+        if key in meta and not meta[key]:
+            del meta[key]
 
 
 def carry_over(meta: Json, old: Json) -> None:
@@ -202,16 +209,13 @@ def _name_causes(meta: Json, resource: ResourceType) -> list[Cause]:
 
 
 def name_problems(name: str, resource: ResourceType) -> list[str]:
-    if resource.builtin and resource.plural in _LABEL_NAMES | _NAMES_1035:
-        problems = [] if len(name) <= 63 else ["must be no more than 63 characters"]
-        if resource.plural in _NAMES_1035:
-            return dns1035_problems(name)
-        if "." in name:
-            return [*problems, "must not contain dots"]
-        return problems if re.fullmatch(LABEL, name) else [*problems, LABEL_TEXT]
-    if resource.group == RBAC_GROUP:
-        return _segment_problems(name)
-    return subdomain_problems(name)
+    rule = _NAME_RULES.get((resource.group, resource.plural)) if resource.builtin else None
+    return (rule or subdomain_problems)(name)
+
+
+def label_problems(name: str) -> list[str]:
+    problems = [] if len(name) <= 63 else ["must be no more than 63 characters"]
+    return problems if re.fullmatch(LABEL, name) else [*problems, LABEL_TEXT]
 
 
 def dns1035_problems(name: str) -> list[str]:
@@ -220,10 +224,18 @@ def dns1035_problems(name: str) -> list[str]:
 
 
 def _segment_problems(name: str) -> list[str]:
-    """Names of roles and bindings may be anything that can stand in a path."""
+    """Names of roles, bindings and events may be anything that can stand in a path."""
     if name in (".", ".."):
         return [f"may not be '{name}'"]
     return [f"may not contain '{char}'" for char in "/%" if char in name]
+
+
+_NAME_RULES: Mapping[tuple[str, str], Callable[[str], list[str]]] = {
+    ("", "events"): _segment_problems,
+    ("", "namespaces"): label_problems,
+    ("", "services"): label_problems,
+    **{(RBAC_GROUP, plural): _segment_problems for plural in RBAC_PLURALS},
+}
 
 
 def _label_causes(labels: Mapping[str, str]) -> list[Cause]:

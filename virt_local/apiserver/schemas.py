@@ -6,7 +6,6 @@ Walkers are compiled when a kind is first written and kept until its definition 
 from __future__ import annotations
 
 import copy
-import re
 
 from virt_kube.api import ApiError, Json
 from virt_local.apiserver import represent, typed
@@ -15,6 +14,7 @@ from virt_local.apiserver.call import Call
 from virt_local.apiserver.fieldsets import META_SCHEMA
 from virt_local.apiserver.incoming import unreadable_patch
 from virt_local.apiserver.registry import ResourceType, Version
+from virt_local.apiserver.scalars import Unreadable
 from virt_local.apiserver.status import bad_request
 from virt_local.store import Record
 from virt_types.errors import Cause
@@ -38,18 +38,13 @@ class Schemas:
         A built-in kind with a value of a wrong type can't be read at all: 400, or 422 when a patch made it so.
         Unknown and duplicate fields become warnings, or a 400 with all of them when validation is Strict.
         """
-        walker = self._walker(call.resource, call.version)
         unknown: list[str] = []
         found: list[Cause] = []
-        if walker is not None:
+        if call.resource.builtin:  # Go's types know no more than types; the kind's own rules come later
+            unknown = _typed(call, obj, patched=patched)
+        elif (walker := self._walker(call.resource, call.version)) is not None:
             result = walker(obj, defaults=True, prune=True)
             found, unknown = list(result.causes), list(result.unknown)
-        if call.resource.builtin:
-            wrong = next((cause for cause in found if cause.reason == "FieldValueTypeInvalid"), None)
-            if wrong is not None:
-                raise _unreadable(call, obj, _go_error(call.resource.kind, wrong), patched=patched)
-            found = []  # Go's types know no more than types; the kind's own rules come later
-            _normalise(call, obj, patched=patched)
         problems = [f'duplicate field "{path}"' for path in (*duplicates, *call.duplicates)]
         problems += [f'unknown field "{path}"' for path in unknown]
         if problems and call.field_validation == "Strict":
@@ -60,6 +55,9 @@ class Schemas:
 
     def recheck(self, resource: ResourceType, version: Version, obj: Json) -> list[Cause]:
         """After admission changed the object: same walk, nothing said about what is pruned."""
+        if resource.builtin:
+            typed.normal(type_name(resource), obj)
+            return []
         walker = self._walker(resource, version)
         return [] if walker is None else list(walker(obj, defaults=True, prune=True).causes)
 
@@ -117,24 +115,11 @@ def _slim(schema: Json) -> Json:
     return found or _LEAF
 
 
-def _normalise(call: Call, obj: Json, *, patched: bool) -> None:
+def _typed(call: Call, obj: Json, *, patched: bool) -> list[str]:
     try:
-        typed.normal(type_name(call.resource), obj)
-    except typed.Unreadable as error:
+        return typed.normal(type_name(call.resource), obj)
+    except Unreadable as error:
         raise _unreadable(call, obj, error.message, patched=patched) from None
-
-
-_TYPE_CAUSE = re.compile(r'Invalid value: "(\w+)".* must be of type ([\w,-]+)')
-_GO_WORDS = {"integer": "number", "boolean": "bool"}
-
-
-def _go_error(kind: str, cause: Cause) -> str:
-    """The violation of a type as Go's decoder words it."""
-    if (match := _TYPE_CAUSE.match(cause.message)) is None:
-        return f"{cause.field}: {cause.message}"
-    field = re.sub(r"\[\d+\]", "", cause.field)
-    word = _GO_WORDS.get(match[1], match[1])
-    return f"json: cannot unmarshal {word} into Go struct field {kind}.{field} of type {match[2]}"
 
 
 def _unreadable(call: Call, obj: Json, why: str, *, patched: bool) -> ApiError:

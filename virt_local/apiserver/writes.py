@@ -208,7 +208,7 @@ class Writer:
         new["metadata"]["resourceVersion"] = str(record.rev)
         if call.resource.counts_generation and _counts(call, new, old):
             new["metadata"]["generation"] = old_meta.get("generation", 0) + 1
-        _drop_empty(new["metadata"])
+        metadata.drop_empty(new["metadata"])
         ownership.updated(call, new, old, self._schemas.fields)
         with self._allocated(call, new, old):
             unchanged = new == old and patches.same_json(new, old)
@@ -274,7 +274,7 @@ class Writer:
 
 async def put_object(store: Store, key: Key, expected: int, obj: Json, call: Call, *, delete: bool = False) -> Record:
     """Store the object with its new revision in it; a store that can't write is a 500 that says why."""
-    _drop_empty(obj["metadata"])
+    metadata.drop_empty(obj["metadata"])
 
     def build(rev: int) -> bytes:
         obj["metadata"]["resourceVersion"] = str(rev)
@@ -352,12 +352,6 @@ def _counts(call: Call, new: Json, old: Json) -> bool:
     left = {key: value for key, value in new.items() if key not in ignored}
     right = {key: value for key, value in old.items() if key not in ignored}
     return not patches.same_json(left, right)
-
-
-def _drop_empty(meta: Json) -> None:
-    for key in ("labels", "annotations", "finalizers", "ownerReferences", "generateName", "selfLink"):
-        if key in meta and not meta[key]:
-            del meta[key]
 
 
 __all__ = ["ApiError", "Writer", "admission_request", "finished", "put_object"]

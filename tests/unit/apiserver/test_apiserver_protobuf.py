@@ -101,6 +101,7 @@ def test_no_envelope_breaks_it(body: bytes) -> None:
 SCALARS: dict[str, Any] = {
     "string": "some text",
     "integer": -7,
+    "int64": 1 << 40,
     "number": 2.5,
     "boolean": True,
     "time": "2024-02-03T04:05:06Z",

@@ -112,7 +112,7 @@ def _value(value: Any, kind: str) -> Any:  # noqa: PLR0911  one line for each ty
     match kind:
         case "string":
             return value.decode()
-        case "integer":
+        case "integer" | "int64":
             return value - (1 << 64) if value >= 1 << 63 else value
         case "boolean":
             return bool(value)

@@ -62,7 +62,7 @@ def _encoded(number: int, value: Any, kind: str) -> bytes:  # noqa: PLR0911  one
     match kind:
         case "string":
             return _field(number, _BYTES, value.encode())
-        case "integer" | "boolean":
+        case "integer" | "int64" | "boolean":
             return _field(number, _VARINT, int(value))
         case "number":
             return _varint(number << 3 | _FIXED64) + struct.pack("<d", value)
