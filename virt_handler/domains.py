@@ -69,6 +69,14 @@ class Disk(NamedTuple):
     device: str = "disk"
 
 
+class VirtioMem(NamedTuple):
+    """The device that memory is plugged into, in bytes: how large it can grow, what it shall hold, what it holds."""
+
+    size: int
+    requested: int
+    current: int
+
+
 class Domain(NamedTuple):
     """One domain. `vmi_uid` is "" for a domain that is nobody's VMI."""
 
@@ -84,6 +92,9 @@ class Domain(NamedTuple):
     shutdown: ShutdownClock | None = None
     vcpus: int = 0  # in use now; 0: not told
     max_vcpus: int = 0
+    memory: int = 0  # bytes it began with; 0: not told
+    max_memory: int = 0  # bytes it can have in all; 0: no room was made
+    virtio_mem: VirtioMem | None = None  # None: nothing was plugged yet
 
     @property
     def alive(self) -> bool:
@@ -126,7 +137,22 @@ def read_domain(xml: str, state: int, reason: int) -> Domain:
         shutdown=_shutdown(root),
         vcpus=_vcpus(root)[0],
         max_vcpus=_vcpus(root)[1],
+        memory=_bytes(root, "memory") - sum(_bytes(item, "target/size") for item in root.iterfind("devices/memory")),
+        max_memory=_bytes(root, "maxMemory"),
+        virtio_mem=_virtio_mem(root),
     )
+
+
+def _bytes(item: ET.Element, path: str) -> int:
+    """libvirt writes amounts of memory in KiB."""
+    return int(item.findtext(path, "0")) << 10
+
+
+def _virtio_mem(root: ET.Element) -> VirtioMem | None:
+    target = root.find("devices/memory[@model='virtio-mem']/target")
+    if target is None:
+        return None
+    return VirtioMem(_bytes(target, "size"), _bytes(target, "requested"), _bytes(target, "current"))
 
 
 def _vcpus(root: ET.Element) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from virt_handler import plugging, probes, status
+from virt_handler import memory, plugging, probes, status
 from virt_handler.clocks import since_boot
 from virt_handler.domains import Domain
 from virt_handler.errors import GuestAgentError, HandlerError
@@ -51,7 +51,7 @@ class Attention:
     facts: GuestFacts | None = None
     due: dict[str, float] = field(default_factory=dict)  # when an errand may be run again
     errands: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    failures: dict[str, tuple[str, str]] = field(default_factory=dict)  # by volume: reason and message
+    failures: dict[str, tuple[str, str]] = field(default_factory=dict)  # by volume or field: reason and message
     attempts: dict[str, int] = field(default_factory=dict)
 
 
@@ -89,7 +89,7 @@ class Keeper:
             frozen=frozen is not None,
             not_ready=self._prober.not_ready(vmi),
             volumes=volumes,
-            fixed_memory=plugging.fixed_memory(vmi),
+            memory=memory.progress(vmi, domain, known.failures.get(memory.FIELD)),
         )
         times = [wait for wait in waits if wait is not None]
         return kept, min(times) if times else None
@@ -196,7 +196,7 @@ class Keeper:
 
     def _attend_plugs(self, vmi: VirtualMachineInstance, domain: Domain, known: Attention, now: float) -> float | None:
         steps = plugging.steps(vmi, domain)
-        for gone in known.failures.keys() - {getattr(step, "name", "") for step in steps}:
+        for gone in known.failures.keys() - {step.name for step in steps}:
             del known.failures[gone]
             known.attempts.pop(gone, None)
         if not steps:
@@ -211,7 +211,7 @@ class Keeper:
         """Every step once; one that fails does not hold the others up, and is tried again later and later."""
         waits = [DETACH_INTERVAL] if any(isinstance(step, Detach) for step in steps) else [SETTLING]
         for step in steps:
-            name = getattr(step, "name", "processors")
+            name = step.name
             try:
                 await self._plugger.carry_out(vmi, domain, step)
             except VirtError as error:

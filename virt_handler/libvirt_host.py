@@ -49,6 +49,7 @@ EVENTS = (
     libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
     libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
     libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+    libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE,
 )
 
 libvirt.registerErrorHandler(lambda _context, _error: None, None)  # it would print to stderr

@@ -19,7 +19,7 @@ from virt_handler.launch import Owner, VolumeSource
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
 from virt_handler.model import Guest, Host
-from virt_handler.plugging import AddProcessors, Attach, Detach, Eject, Insert, Step
+from virt_handler.plugging import AddProcessors, Attach, Detach, Eject, Insert, SetMemory, Step
 from virt_types.v1 import (
     CPU,
     Devices,
@@ -43,7 +43,7 @@ ASKED_ALREADY, NO_DEVICE = "in the process of unplug", "no device found with ali
 
 
 class Plugger:
-    """Plugs disks and processors on one host."""
+    """Plugs disks, processors and memory on one host."""
 
     def __init__(
         self,
@@ -79,6 +79,8 @@ class Plugger:
                 await self._on(
                     domain, f"give the guest {total} processors", lambda guest: guest.setVcpusFlags(total, BOTH)
                 )
+            case SetMemory():
+                await self._on(domain, "change the guest's memory", lambda guest: _set_memory(guest, step))
         log.info("plugged domain=%s step=%s", domain.name, step)
 
     async def _disk(self, vmi: VirtualMachineInstance, domain: Domain, name: str) -> str:
@@ -148,6 +150,31 @@ def _change_medium(guest: Any, name: str, rendered: str = "") -> None:
         for old, new in zip(drive.iterfind("driver"), disk.iterfind("driver"), strict=False):
             old.set("type", new.get("type", "raw"))
     guest.updateDeviceFlags(ET.tostring(drive, encoding="unicode"), BOTH)
+
+
+def _set_memory(guest: Any, step: SetMemory) -> None:
+    """Change what the guest's virtio-mem device shall hold; the first time, attach it."""
+    root = ET.fromstring(guest.XMLDesc())  # noqa: S314  written by libvirt
+    device = root.find("devices/memory[@model='virtio-mem']")
+    if device is None:
+        guest.attachDeviceFlags(_virtio_mem(step), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        return
+    requested = device.find("target/requested")
+    if requested is None:
+        raise GuestStateError("the guest's memory device tells nothing of its size")
+    requested.text = str(step.held)
+    requested.set("unit", "bytes")
+    guest.updateDeviceFlags(ET.tostring(device, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def _virtio_mem(step: SetMemory) -> str:
+    device = ET.Element("memory", model="virtio-mem")
+    target = ET.SubElement(device, "target")
+    ET.SubElement(target, "size", unit="bytes").text = str(step.most)
+    ET.SubElement(target, "node").text = "0"
+    ET.SubElement(target, "block", unit="bytes").text = str(step.block)
+    ET.SubElement(target, "requested", unit="bytes").text = str(step.held)
+    return ET.tostring(device, encoding="unicode")
 
 
 def _detach(guest: Any, alias: str) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from virt_handler import memory
 from virt_handler.domains import Domain
-from virt_types import quantity
 from virt_types.v1 import VirtualMachineInstance
 from virt_types.validation.update import pluggable
 
@@ -48,9 +48,19 @@ class AddProcessors(NamedTuple):
     """Bring the number of processors to `total`."""
 
     total: int
+    name: str = "domain.cpu.sockets"
 
 
-Step = Attach | Detach | Insert | Eject | AddProcessors
+class SetMemory(NamedTuple):
+    """Have the virtio-mem device hold so many bytes; made with room for `most` where the guest has none yet."""
+
+    held: int
+    most: int
+    block: int
+    name: str = memory.FIELD
+
+
+Step = Attach | Detach | Insert | Eject | AddProcessors | SetMemory
 
 
 class VolumeProgress(NamedTuple):
@@ -63,7 +73,7 @@ class VolumeProgress(NamedTuple):
 
 def steps(vmi: VirtualMachineInstance, domain: Domain) -> list[Step]:
     """What brings the guest to its VMI, pulling out before plugging in: the room may be needed."""
-    return [*_leaving(vmi, domain), *_coming(vmi, domain), *_processors(vmi, domain)]
+    return [*_leaving(vmi, domain), *_coming(vmi, domain), *_processors(vmi, domain), *_memory(vmi, domain)]
 
 
 def _coming(vmi: VirtualMachineInstance, domain: Domain) -> Iterator[Step]:
@@ -103,6 +113,12 @@ def _processors(vmi: VirtualMachineInstance, domain: Domain) -> Iterator[Step]:
         yield AddProcessors(wanted)
 
 
+def _memory(vmi: VirtualMachineInstance, domain: Domain) -> Iterator[Step]:
+    held, device = memory.pluggable(vmi, domain), domain.virtio_mem
+    if held is not None and held != (device.requested if device else 0):
+        yield SetMemory(held, domain.max_memory - domain.memory, memory.block_of(vmi))
+
+
 def progress(
     vmi: VirtualMachineInstance, domain: Domain, failures: Mapping[str, tuple[str, str]]
 ) -> dict[str, VolumeProgress]:
@@ -135,12 +151,3 @@ def news(vmi: VirtualMachineInstance, now: Mapping[str, VolumeProgress]) -> Iter
     for name, entry in before.items():
         if entry.phase == "Detaching" and name not in now:
             yield UNPLUGGED_REASON, UNPLUGGED_MESSAGE.format(name=name)
-
-
-def fixed_memory(vmi: VirtualMachineInstance) -> str:
-    """The memory the VMI asks for now, if it is not what its guest was started with."""
-    memory, began = vmi.spec.domain.memory, vmi.status.memory
-    if memory is None or began is None or not memory.guest or not began.guest_at_boot:
-        return ""
-    wanted = str(memory.guest)
-    return wanted if quantity.to_bytes(wanted) != quantity.to_bytes(str(began.guest_at_boot)) else ""

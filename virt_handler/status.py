@@ -13,6 +13,7 @@ import msgspec
 
 from virt_handler.domains import Domain
 from virt_handler.guest_facts import GuestFacts, GuestNic, unsupported
+from virt_handler.memory import MemoryProgress
 from virt_handler.plugging import VolumeProgress
 from virt_handler.records import End, Lease
 from virt_kube.api import Json
@@ -43,10 +44,6 @@ LOCAL_DISKS = ("DisksNotLiveMigratable", "cannot migrate VMI: its disks are loca
 REDUCED = ("ConfigurationReduced", "UnsupportedByNode")  # type and reason of the condition
 OLD_AGENT = "UnsupportedCommands"
 NOT_READY = "ReadinessProbeFailed"
-MEMORY_FIXED = (
-    "NotSupported",
-    "the memory of a running guest can't be changed by this node agent; restart the VM to give it {wanted}",
-)
 
 
 class Kept(NamedTuple):
@@ -57,7 +54,7 @@ class Kept(NamedTuple):
     not_ready: str | None = None  # the readiness probe's last word
     volumes: Mapping[str, VolumeProgress] = MappingProxyType({})
     left_out: tuple[str, ...] = ()  # settings this node has not
-    fixed_memory: str = ""  # the memory that was asked for and can't be given to the running guest
+    memory: MemoryProgress | None = None
 
 
 NOTHING = Kept()
@@ -89,10 +86,8 @@ def running(
     _condition(status, now, "NetworkReachable", "False" if unreachable else None, *(USER_MODE if unreachable else ()))
     kind, reason = REDUCED
     _condition(status, now, kind, "True" if kept.left_out else None, reason, "; ".join(kept.left_out))
-    reason, message = MEMORY_FIXED
-    asked = kept.fixed_memory
-    _condition(status, now, "HotMemoryChange", "False" if asked else None, reason, message.format(wanted=asked))
     _settle_topology(status, vmi, domain)
+    _settle_memory(status, kept.memory, now)
     _condition(status, now, "Synchronized", None)
     return status
 
@@ -217,6 +212,15 @@ def _settle_topology(status: VirtualMachineInstanceStatus, vmi: VirtualMachineIn
     if domain.vcpus == (cpu.sockets or 1) * per_socket:
         topology.sockets = cpu.sockets or 1
         _condition(status, 0.0, "HotVCPUChange", None)
+
+
+def _settle_memory(status: VirtualMachineInstanceStatus, progress: MemoryProgress | None, now: float) -> None:
+    """How much memory the guest has, and why it is not what was asked for."""
+    found = progress or MemoryProgress("", None)
+    if status.memory is not None and progress is not None:
+        status.memory.guest_current = progress.current
+        status.memory.guest_requested = progress.requested or status.memory.guest_requested
+    _condition(status, now, "HotMemoryChange", found.value or None, found.reason, found.message)
 
 
 def _condition(  # noqa: PLR0917  read as a table row: when, which, value, why

@@ -16,10 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import full_guest
 import pytest
 
-from examples.demo import guest as demo
-from examples.demo import kernel, packages
 from virt_handler.domain import render
 from virt_handler.instances import instance_of
 from virt_handler.model import DiskSource, Guest, GuestFiles, Host, NicSource
@@ -29,7 +28,6 @@ libvirt = pytest.importorskip("libvirt")
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest, pytest.mark.slow]
 
 BOOT_SECONDS = 90
-HARDWARE = ("ahci", "sd_mod", "sr_mod", "virtio_scsi", "xhci_pci", "usb_storage", "e1000e", "8139cp")
 PROBE = """#!/bin/sh
 exec > /dev/ttyS0 2>&1
 up() { d=$1; while [ "$d" != / ]; do [ -s "$d/$2" ] && cat "$d/$2" && return; d=${d%/*}; [ -z "$d" ] && return; done; }
@@ -162,10 +160,7 @@ def manifest(name: str, machine: Machine) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def disk() -> Path:
-    try:
-        return demo.build(drivers=(*HARDWARE, *kernel.DRIVERS), kernels=packages.FULL_KERNEL_PACKAGES).path
-    except packages.PackageError as error:
-        pytest.skip(f"the guest can't be built: {error}")
+    return full_guest.build()
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ async def test_processors_are_added_and_memory_is_refused_in_words(cluster: Any,
     assert connection.lookupByName("default_grow").vcpusFlags() == 3
     (memory,) = [each for each in found["conditions"] if each["type"] == "HotMemoryChange"]
     assert (memory["status"], memory["reason"]) == ("False", "NotSupported")
-    assert "restart the VM to give it 64Mi" in memory["message"]
+    assert "without room for other memory than it has; restart the VM to give it 64Mi" in memory["message"]
     await cluster.delete("grow")
     await cluster.until_gone("grow")
 

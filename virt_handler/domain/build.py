@@ -23,7 +23,7 @@ from virt_handler.domain.firmware import launch_security_of, os_of, sysinfo_of, 
 from virt_handler.domain.hostdevices import host_devices_of
 from virt_handler.domain.interfaces import interfaces_of
 from virt_handler.domain.iothreads import threads_of
-from virt_handler.domain.memory import memory_of, page_of, size_of, uses_memfd
+from virt_handler.domain.memory import memory_of, needs_cell, page_of, size_of
 from virt_handler.domain.rootcomplex import place_on_root
 from virt_handler.domain.traits import ROOT_COMPLEX_ANNOTATION, traits_of
 from virt_handler.model import Guest
@@ -37,7 +37,7 @@ def build(guest: Guest) -> DomainContext:
     traits = traits_of(guest)
     threads = threads_of(guest, traits)
     size = size_of(guest)
-    cpu = cpu_of(guest, traits, size, needs_cell=uses_memfd(guest, traits), page=page_of(guest))
+    cpu = cpu_of(guest, traits, size, needs_cell=needs_cell(guest, traits), page=page_of(guest))
     disks = disks_of(guest, traits, threads, attachments_of(guest, traits))
     inputs = inputs_of(guest, traits)
     host_devices = host_devices_of(guest)

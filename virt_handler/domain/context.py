@@ -111,10 +111,11 @@ class Backing(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes. `maximum` is 0 where the host's libvirt or the guest has no memory hot-plug."""
+    """Bytes. `maximum` is 0 for a guest that can't be given more; `slots` are those for DIMMs."""
 
     size: int
     maximum: int
+    slots: int
     backing: Backing | None
 
 

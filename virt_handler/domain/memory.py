@@ -8,10 +8,12 @@ from virt_handler.domain.context import Backing, GuestCell, Memory, Page
 from virt_handler.domain.traits import Traits
 from virt_handler.model import Guest
 from virt_types import quantity
-from virt_types.v1 import Memory as MemorySpec
 
-# libvirt 9.0: "both maximum memory size and memory slot count must be specified".
+# libvirt 9.0: "both maximum memory size and memory slot count must be specified", and a NUMA cell. The slot stays free:
+# what is plugged in is virtio-mem, which takes none.
 LIBVIRT_ZERO_SLOTS = 10_000_000
+# Such a libvirt leaves QEMU's processors at 40 bits of address, and devices need some of that.
+ADDRESSABLE = 960 << 30
 MEMFD_ANNOTATION = "kubevirt.io/memfd"
 
 
@@ -29,10 +31,23 @@ def page_of(guest: Guest) -> int:
 
 
 def memory_of(guest: Guest, traits: Traits, size: int, cells: tuple[GuestCell, ...]) -> Memory:
-    memory = guest.vmi.spec.domain.memory or MemorySpec()
-    maximum = _bytes(memory.max_guest)
-    hotplug = guest.host.libvirt_version >= LIBVIRT_ZERO_SLOTS and maximum != size
-    return Memory(size, maximum if hotplug else 0, _backing(guest, traits, page_of(guest), cells))
+    slots = 0 if guest.host.libvirt_version >= LIBVIRT_ZERO_SLOTS else 1
+    return Memory(size, room_of(guest), slots, _backing(guest, traits, page_of(guest), cells))
+
+
+def room_of(guest: Guest) -> int:
+    """Bytes the guest can have in all; 0 when it has no room for more than it starts with."""
+    memory = guest.vmi.spec.domain.memory
+    most = _bytes(memory.max_guest) if memory else 0
+    if most == size_of(guest) or (guest.host.libvirt_version < LIBVIRT_ZERO_SLOTS and most > ADDRESSABLE):
+        return 0
+    return most
+
+
+def needs_cell(guest: Guest, traits: Traits) -> bool:
+    """Whether the guest's memory must sit in a NUMA cell: shared, or with room for more under a libvirt before 10."""
+    old = guest.host.libvirt_version < LIBVIRT_ZERO_SLOTS
+    return uses_memfd(guest, traits) or (old and room_of(guest) > 0)
 
 
 def uses_memfd(guest: Guest, traits: Traits) -> bool:

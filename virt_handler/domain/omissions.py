@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from virt_handler.domain.cpu import dedicated_processors, most_sockets
 from virt_handler.domain.disks import LIBVIRT_DISCARD_GRANULARITY, LIBVIRT_DISK_IOTHREADS
 from virt_handler.domain.features import LIBVIRT_TLBFLUSH_MODES
-from virt_handler.domain.memory import LIBVIRT_ZERO_SLOTS
+from virt_handler.domain.memory import ADDRESSABLE, room_of
 from virt_handler.model import Guest
 from virt_types import quantity
 from virt_types.settings import DEFAULT
-from virt_types.v1 import DomainSpec, Memory
+from virt_types.v1 import DomainSpec
 
 
 def omissions(guest: Guest) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def omissions(guest: Guest) -> tuple[str, ...]:
         for field, effect, since in _asked(guest.vmi.spec.domain)
         if version < since
     )
-    return (*old, *_processor(guest), *_dedicated(guest), *_user_mode(guest), *_one_network(guest))
+    return (*old, *_processor(guest), *_memory(guest), *_dedicated(guest), *_user_mode(guest), *_one_network(guest))
 
 
 def _processor(guest: Guest) -> Iterator[str]:
@@ -39,6 +39,18 @@ def _processor(guest: Guest) -> Iterator[str]:
         yield f"spec.domain.cpu.maxSockets: {most} at most (QEMU on {host.name} gives {host.max_vcpus} vCPUs)"
     if cpu.model == "host-passthrough" and host.accelerator == "qemu" and cpu.model not in host.cpu_modes:
         yield "spec.domain.cpu.model: the most QEMU can emulate is used (without KVM there is no processor to pass)"
+
+
+def _memory(guest: Guest) -> Iterator[str]:
+    memory = guest.vmi.spec.domain.memory
+    if memory is None or memory.guest is None or memory.max_guest is None or room_of(guest):
+        return
+    asked, begins = quantity.parse(memory.max_guest), quantity.parse(memory.guest)
+    if asked not in (begins, begins * DEFAULT.max_hotplug_ratio):  # what only a default asked for nobody misses
+        yield (
+            "spec.domain.memory.maxGuest: memory can't be added while the guest runs "
+            f"(with libvirt before 10, {guest.host.name} has room for {ADDRESSABLE >> 30}Gi)"
+        )
 
 
 def _dedicated(guest: Guest) -> Iterator[str]:
@@ -86,14 +98,3 @@ def _asked(domain: DomainSpec) -> Iterator[tuple[str, str, int]]:
         yield "spec.domain.features.hyperv.tlbflush", "direct and extended are left out", LIBVIRT_TLBFLUSH_MODES
     if domain.io_threads_policy == "supplementalPool":
         yield "spec.domain.ioThreads", "disks do not use the pool", LIBVIRT_DISK_IOTHREADS
-    memory = domain.memory
-    if memory and memory.max_guest is not None and not _by_default(memory):
-        yield "spec.domain.memory.maxGuest", "memory can't be added while the guest runs", LIBVIRT_ZERO_SLOTS
-
-
-def _by_default(memory: Memory) -> bool:
-    """Nobody misses what only a default asked for: room to grow by the usual factor, or none at all."""
-    if memory.guest is None or memory.max_guest is None:
-        return False
-    guest = quantity.parse(memory.guest)
-    return quantity.parse(memory.max_guest) in (guest, guest * DEFAULT.max_hotplug_ratio)

@@ -177,12 +177,12 @@ def test_a_node_of_the_users_own(tmp_path: Path) -> None:
 
 
 def test_what_the_node_is_too_old_for_is_said(tmp_path: Path) -> None:
-    text = HEAD + DOMAIN.replace("64Mi", "1Gi, maxGuest: 8Gi") % ""
+    pool = "ioThreadsPolicy: supplementalPool, ioThreads: {supplementalPoolThreadCount: 2}, devices"
     described = node(tmp_path, "{name: oldie, libvirt_version: 9.0.0}")
-    code, out, err = run("-f", "-", "--node", described, text=text)
+    code, out, err = run("-f", "-", "--node", described, text=HEAD + DOMAIN.replace("devices", pool) % "")
     assert code == 0
-    assert "<maxMemory" not in out
-    assert "stdin:1: spec.domain.memory.maxGuest: memory can't be added" in err
+    assert "<iothreads>" in out
+    assert "stdin:1: spec.domain.ioThreads: disks do not use the pool" in err
     assert "(libvirt 9.0 on oldie is too old)" in err
 
 

@@ -13,6 +13,7 @@ from virt_handler.domain.layout import lay_out
 from virt_handler.domain.proof import prove
 from virt_handler.errors import RenderError
 from virt_handler.model import DiskSource, NicSource
+from virt_types import quantity
 from virt_types.v1 import VolumeStatus
 
 
@@ -236,15 +237,32 @@ def test_the_root_complex_has_room_for_so_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "maximum"), [(9_000_000, 0), (11_000_000, 4 * 2**30)], ids=["libvirt 9.0", "libvirt 11.0"]
+    ("version", "guest", "most", "slots", "cells"),
+    [
+        (11_000_000, "1Gi", "4Gi", 0, 0),
+        (9_000_000, "1Gi", "4Gi", 1, 1),  # an older one wants a slot, though none is used, and a NUMA cell
+        (11_000_000, "1Gi", "1Gi", None, 0),
+        (9_000_000, "1Gi", "1Gi", None, 0),
+        (9_000_000, "300Gi", "1200Gi", None, 0),  # QEMU does not start with room beyond its 40 bits
+        (11_000_000, "300Gi", "1200Gi", 0, 0),
+    ],
 )
-def test_memory_hotplug_needs_a_libvirt_that_has_it(version: int, maximum: int) -> None:
-    guest = guest_of(minimal(memory={"guest": "1Gi", "maxGuest": "4Gi"}), host=NODE._replace(libvirt_version=version))
-    assert build(guest).memory.maximum == maximum
+def test_room_for_memory_that_is_plugged_in(version: int, guest: str, most: str, slots: int | None, cells: int) -> None:
+    manifest = minimal(memory={"guest": guest, "maxGuest": most})
+    found = build(guest_of(manifest, host=NODE._replace(libvirt_version=version)))
+    assert found.memory.maximum == (quantity.to_bytes(most) if slots is not None else 0)
+    assert found.memory.slots == slots or not found.memory.maximum
+    assert len(found.cpu.cells) == cells
+
+
+def test_room_that_was_asked_for_and_is_not_there_is_told() -> None:
+    (sentence,) = omissions(guest_of(minimal(memory={"guest": "300Gi", "maxGuest": "1Ti"})))
+    assert sentence.startswith("spec.domain.memory.maxGuest: memory can't be added while the guest runs (with libvirt")
+    assert omissions(guest_of(minimal(memory={"guest": "300Gi", "maxGuest": "1200Gi"}))) == ()
+    assert omissions(guest_of(minimal(memory={"guest": "1Gi", "maxGuest": "8Gi"}))) == ()
 
 
 OMITTED = [
-    (minimal(memory={"guest": "1Gi", "maxGuest": "8Gi"}), "spec.domain.memory.maxGuest: "),
     (minimal(features={"hyperv": {"tlbflush": {"direct": {}}}}), "spec.domain.features.hyperv.tlbflush: "),
     (
         minimal(ioThreadsPolicy="supplementalPool", ioThreads={"supplementalPoolThreadCount": 2}),
@@ -263,12 +281,6 @@ def test_what_an_old_libvirt_does_not_know_is_told(manifest: dict[str, Any], sta
     assert sentence.startswith(start)
     assert sentence.endswith("(libvirt 9.0 on node1 is too old)")
     assert omissions(guest_of(manifest, host=NODE._replace(libvirt_version=11_000_000))) == ()
-
-
-def test_nobody_is_told_of_what_only_a_default_asked_for() -> None:
-    guest = guest_of(minimal(memory={"guest": "1Gi"}))
-    assert guest.vmi.spec.domain.memory.max_guest == "4Gi"
-    assert omissions(guest) == ()
 
 
 def test_what_emulation_and_user_mode_lack_is_told() -> None:

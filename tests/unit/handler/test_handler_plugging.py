@@ -7,12 +7,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from virt_handler import plugging
+from virt_handler import memory, plugging
 from virt_handler.domain import render
-from virt_handler.domains import Disk, Domain, read_domain
+from virt_handler.domains import Disk, Domain, VirtioMem, read_domain
 from virt_handler.model import DiskSource, Guest, GuestFiles, Host
 from virt_handler.plugger import alone
-from virt_handler.plugging import AddProcessors, Attach, Detach, Eject, Insert, steps
+from virt_handler.plugging import AddProcessors, Attach, Detach, Eject, Insert, SetMemory, steps
 from virt_types.codec import from_builtins
 from virt_types.v1 import VirtualMachineInstance
 
@@ -82,10 +82,82 @@ def test_progress_is_told_in_volume_statuses_words_and_news_only_once() -> None:
     assert [reason for reason, _ in plugging.news(leaving, {})] == ["VolumeUnplugged"]
 
 
-@pytest.mark.parametrize(("asked", "began", "told"), [("1Gi", "1024Mi", ""), ("2Gi", "1Gi", "2Gi"), ("2Gi", None, "")])
-def test_memory_that_a_running_guest_can_not_have_is_named(asked: str, began: str | None, told: str) -> None:
+GIB = 1 << 30
+ROOM = {"memory": GIB, "max_memory": 4 * GIB}
+
+
+def grown(requested: int, current: int) -> VirtioMem:
+    return VirtioMem(3 * GIB, requested, current)
+
+
+def memory_vmi(asked: str, began: str | None = "1Gi") -> VirtualMachineInstance:
     status = {"memory": {"guestAtBoot": began}} if began else {}
-    assert plugging.fixed_memory(vmi([], [], domain={"memory": {"guest": asked}}, status=status)) == told
+    return vmi([], [], domain={"memory": {"guest": asked}}, status=status)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "expected"),
+    [
+        ("1Gi", None, []),
+        ("1024Mi", None, []),
+        ("2Gi", None, [SetMemory(GIB, 3 * GIB, 2 << 20)]),
+        ("2Gi", grown(GIB, 0), []),  # asked for already; the guest has still to take it
+        ("4Gi", grown(GIB, GIB), [SetMemory(3 * GIB, 3 * GIB, 2 << 20)]),
+        ("1Gi", grown(GIB, GIB), [SetMemory(0, 3 * GIB, 2 << 20)]),
+        ("5Gi", None, []),
+        ("512Mi", grown(GIB, GIB), []),
+        ("1025Mi", None, []),
+    ],
+)
+def test_memory_is_plugged_between_what_was_booted_with_and_the_room_made(
+    asked: str, device: VirtioMem | None, expected: list[Any]
+) -> None:
+    assert steps(memory_vmi(asked), domain(virtio_mem=device, **ROOM)) == expected
+    assert steps(memory_vmi(asked, None), domain(virtio_mem=device, **ROOM)) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "current", "requested", "value", "words"),
+    [
+        ("1Gi", None, "1Gi", "1Gi", "", ""),
+        ("2Gi", None, "1Gi", None, "True", "the guest has 1Gi of 2Gi"),
+        ("2Gi", grown(GIB, GIB // 2), "1536Mi", "2Gi", "True", "the guest has 1536Mi of 2Gi"),
+        ("2Gi", grown(GIB, GIB), "2Gi", "2Gi", "", ""),
+        ("1Gi", grown(0, 4 << 20), "1028Mi", "1Gi", "True", "the guest has 1028Mi of 1Gi"),
+        ("5Gi", None, "1Gi", None, "False", "was started with room for 4Gi; restart the VM to give it 5Gi"),
+        ("1025Mi", None, "1Gi", None, "False", "in steps of 2Mi"),
+        ("512Mi", grown(GIB, GIB), "2Gi", None, "False", "can't give back what it booted with, 1Gi"),
+    ],
+)
+def test_progress_of_memory(  # noqa: PLR0917  a row of the table
+    asked: str, device: VirtioMem | None, current: str, requested: str | None, value: str, words: str
+) -> None:
+    found = memory.progress(memory_vmi(asked), domain(virtio_mem=device, **ROOM))
+    assert found is not None
+    assert (found.current, found.requested, found.value) == (current, requested, value)
+    assert words in found.message
+    assert memory.progress(memory_vmi(asked, None), domain(**ROOM)) is None
+
+
+def test_memory_without_room_and_memory_that_could_not_be_plugged() -> None:
+    small = memory.progress(memory_vmi("2Gi"), domain(memory=GIB))
+    assert small is not None
+    assert (small.value, small.reason) == ("False", "NotSupported")
+    assert small.message.startswith("the guest was started without room")
+    failed = memory.progress(memory_vmi("2Gi"), domain(**ROOM), ("HypervisorError", "no PCI slot is free"))
+    assert failed is not None
+    assert (failed.value, failed.reason) == ("False", "MemoryHotplugFailed")
+    assert "no PCI slot is free" in failed.message
+
+
+def test_memory_is_read_from_the_domain() -> None:
+    text = """<domain><maxMemory slots='1' unit='KiB'>4194304</maxMemory><memory unit='KiB'>4194304</memory><devices>
+      <memory model='virtio-mem'><target><size unit='KiB'>3145728</size><node>0</node><block unit='KiB'>2048</block>
+      <requested unit='KiB'>524288</requested><current unit='KiB'>4096</current></target></memory></devices></domain>"""
+    found = read_domain(text, 1, 1)
+    assert (found.memory, found.max_memory) == (GIB, 4 * GIB)
+    assert found.virtio_mem == VirtioMem(3 * GIB, GIB // 2, 4 << 20)
+    assert read_domain("<domain/>", 1, 1).virtio_mem is None
 
 
 def test_a_plugged_disk_is_rendered_alone_beside_the_targets_that_are_taken() -> None:

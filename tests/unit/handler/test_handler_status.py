@@ -7,6 +7,7 @@ from typing import Any
 from virt_handler import status
 from virt_handler.domains import Disk, Domain, Nic
 from virt_handler.guest_facts import GuestFacts, GuestNic, read_guest_facts
+from virt_handler.memory import MemoryProgress
 from virt_handler.plugging import VolumeProgress
 from virt_handler.records import End, Lease
 from virt_kube.patch import diff
@@ -180,7 +181,8 @@ def guest_nic(address: str) -> GuestNic:
 
 def test_what_was_kept_is_told_and_forgotten() -> None:
     volumes = {"new": VolumeProgress("Pending", "VolumeAttaching", "coming")}
-    kept = status.Kept(frozen=True, not_ready="no answer", volumes=volumes, fixed_memory="2Gi")
+    memory = MemoryProgress("1Gi", None, "False", "NotSupported", "no room")
+    kept = status.Kept(frozen=True, not_ready="no answer", volumes=volumes, memory=memory)
     found = status.running(vmi(), DOMAIN, LEASES, NOW, kept)
     assert found.fs_freeze_status == "frozen"
     assert condition(found, "Ready") == ("False", "ReadinessProbeFailed")
@@ -236,3 +238,17 @@ def test_an_interface_only_the_guest_knows_is_told_behind_the_others() -> None:
 
 
 END = End("Succeeded", "GuestShutdown", "", NOW)
+
+
+def test_memory_that_was_plugged_is_told() -> None:
+    before = vmi(memory={"guestAtBoot": "1Gi", "guestCurrent": "1Gi", "guestRequested": "1Gi"})
+    coming = status.Kept(memory=MemoryProgress("1536Mi", "2Gi", "True", "MemoryChanging", "on its way"))
+    found = status.running(before, DOMAIN, LEASES, NOW, coming)
+    assert found.memory is not None
+    assert (found.memory.guest_current, found.memory.guest_requested) == ("1536Mi", "2Gi")
+    assert condition(found, "HotMemoryChange") == ("True", "MemoryChanging")
+    there = status.Kept(memory=MemoryProgress("2Gi", "2Gi"))
+    later = status.running(vmi(**status.as_json(found)), DOMAIN, LEASES, NOW, there)
+    assert later.memory is not None
+    assert (later.memory.guest_at_boot, later.memory.guest_current) == ("1Gi", "2Gi")
+    assert condition(later, "HotMemoryChange") is None
