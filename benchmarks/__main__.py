@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks import api_server, api_types, many_machines, measure
 from benchmarks.cluster import BIN, IMAGE, Cluster, cluster, machine_manifest
 from benchmarks.domain_xml import domain_cost
-from benchmarks.measure import Amount, Ratio
+from benchmarks.measure import Amount, Ratio, shown
 from virt_types.codec import encode
 
 MACHINE = "bench"
@@ -164,17 +164,13 @@ def table(results: list[Ratio | Amount]) -> str:
     for result in results:
         verdict = "met" if result.met else "**missed**"
         if isinstance(result, Ratio):
-            figures = f"{result.value:.2f} ({_duration(result.ours)} over {_duration(result.peer)})"
+            figures = f"{result.value:.2f} ({shown(result.ours, result.unit)} over {shown(result.peer, result.unit)})"
             rows.append(f"| {result.name} | {figures} | ≤ {result.limit:g} | {verdict} |")
         else:
             limited = math.isfinite(result.limit)
             target = f"≤ {result.limit:.4g} {result.unit} | {verdict}" if limited else "— | to compare with"
             rows.append(f"| {result.name} | {result.value:.1f} {result.unit} | {target} |")
     return "\n".join(rows)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else f"{seconds * 1e6:.0f} µs"
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -38,6 +38,14 @@ class Server(NamedTuple):
     def resident(self) -> int:
         """Bytes, of all its processes."""
         return sum(measure.resident_bytes(pid) for pid in self.pids)
+
+
+class Serve(Protocol):
+    """`ours` or `peer`."""
+
+    __name__: str
+
+    def __call__(self, folder: Path, *, audit: bool = False) -> contextlib.AbstractContextManager[Server]: ...
 
 
 @contextlib.contextmanager

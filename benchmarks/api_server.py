@@ -19,12 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import api_types, measure
-from benchmarks.api_peers import ASSETS, Server, ours, peer, peer_here
+from benchmarks.api_peers import ASSETS, Serve, Server, ours, peer, peer_here
 from benchmarks.api_wire import Wire
 from benchmarks.measure import Amount, Ratio
 from virt_types.crds import custom_resource_definitions
@@ -51,14 +51,14 @@ class Figures(NamedTuple):
 
 
 LIMITS = Figures(start=0.25, idle=0.25, get=1.0, patch=1.0, list=1.5, delivery=1.0)
-NAMES = Figures(  # type: ignore[arg-type]
-    start="API server, start to ready",
-    idle="API server, idle, resident",
-    get="GET one VMI of 6 KiB",
-    patch="guarded PATCH of one VMI",
-    list=f"LIST of {LISTED:,} VMIs",
-    delivery="watch delivery, p99 from the PATCH sent to the event read",
-)
+NAMES = {
+    "start": "API server, start to ready",
+    "idle": "API server, idle, resident",
+    "get": "GET one VMI of 6 KiB",
+    "patch": "guarded PATCH of one VMI",
+    "list": f"LIST of {LISTED:,} VMIs",
+    "delivery": "watch delivery, p99 from the PATCH sent to the event read",
+}
 # What ours may take where no peer is here to be compared with, in the units of `_alone`.
 ALONE = Figures(start=1_000, idle=110, get=1_500, patch=10, list=150, delivery=50)
 
@@ -96,28 +96,38 @@ def median_of(action: Callable[[], Any], times: int) -> float:
         gc.enable()
 
 
-def measured(server: Server, rounds: int) -> Figures:
-    """All figures of one server."""
-    time.sleep(SETTLE)
-    idle = server.resident()
-    wire = Wire(server.access)
-    define(wire)
-    fill(wire, 0, LISTED)
-    name = f"{VMIS}/vmi-7"
-    numbers = iter(range(10**9))
-    gets, patches, lists = [], [], []
-    for _ in range(rounds):
-        gets.append(median_of(lambda: wire("GET", name), REQUESTS))
-        patches.append(median_of(lambda: wire.patch(name, touch(next(numbers))), REQUESTS))
-        lists.append(median_of(lambda: wire("GET", VMIS), 9))
-    delivery = deliveries(server, wire, numbers, REQUESTS * rounds)
-    wire.close()
-    middle = statistics.median
-    return Figures(server.started, idle, middle(gets), middle(patches), middle(lists), delivery)
+class Rounds:
+    """What one running server is measured by, a round at a time, so that two can take turns on a busy machine."""
+
+    def __init__(self, server: Server) -> None:
+        time.sleep(SETTLE)
+        self._idle = server.resident()
+        self._server = server
+        self._wire = Wire(server.access)
+        self._numbers = iter(range(10**9))
+        self._gets: list[float] = []
+        self._patches: list[float] = []
+        self._lists: list[float] = []
+        self._deliveries: list[float] = []
+        define(self._wire)
+        fill(self._wire, 0, LISTED)
+
+    def play(self) -> None:
+        name = f"{VMIS}/vmi-7"
+        self._gets.append(median_of(lambda: self._wire("GET", name), REQUESTS))
+        self._patches.append(median_of(lambda: self._wire.patch(name, touch(next(self._numbers))), REQUESTS))
+        self._lists.append(median_of(lambda: self._wire("GET", VMIS), 9))
+        self._deliveries += deliveries(self._server, self._wire, self._numbers, REQUESTS)
+
+    def figures(self, started: float) -> Figures:
+        self._wire.close()
+        middle = statistics.median
+        asked = middle(self._gets), middle(self._patches), middle(self._lists)
+        return Figures(started, self._idle, *asked, _p99(self._deliveries))
 
 
-def deliveries(server: Server, wire: Wire, numbers: Iterator[int], times: int) -> float:
-    """The 99th percentile of the seconds between a PATCH leaving and its event being read by somebody else."""
+def deliveries(server: Server, wire: Wire, numbers: Iterator[int], times: int) -> list[float]:
+    """The seconds between a PATCH leaving and its event being read by somebody else."""
     version = json.loads(wire("GET", f"{VMIS}/vmi-7"))["metadata"]["resourceVersion"]
     came: list[float] = []
     enough = threading.Event()
@@ -138,25 +148,41 @@ def deliveries(server: Server, wire: Wire, numbers: Iterator[int], times: int) -
         time.sleep(0.001)
     if not enough.wait(60):
         raise SystemExit(f"{len(came)} of {times} events came")
-    took = sorted(end - begin for begin, end in zip(sent, came, strict=True))
-    return took[int(len(took) * 0.99)]
+    return [end - begin for begin, end in zip(sent, came, strict=True)]
 
 
 def compared(scratch: Path, rounds: int) -> list[Ratio | Amount]:
-    with ours(scratch / "ours") as server:
-        mine = measured(server, rounds)
     if not peer_here():
         print(f"peer not here: set {ASSETS} to a folder with etcd and kube-apiserver for ratios\n", file=sys.stderr)
+        (mine,) = in_turn([ours], scratch, rounds)
         floor = Amount("the disk's own fdatasync of 8 KiB, median", disk(scratch) * 1e3, "ms", math.inf)
         return [floor, *(_alone(field, getattr(mine, field)) for field in Figures._fields)]
-    with peer(scratch / "peer") as server:
-        other = measured(server, rounds)
+    mine, other = in_turn([ours, peer], scratch, rounds)
     return [
         Ratio(
-            f"{getattr(NAMES, field)}, over kube-apiserver", *(getattr(each, field) for each in (mine, other, LIMITS))
+            f"{NAMES[field]}, over kube-apiserver",
+            getattr(mine, field),
+            getattr(other, field),
+            getattr(LIMITS, field),
+            "B" if field == "idle" else "s",
         )
         for field in Figures._fields
     ]
+
+
+def in_turn(serves: Sequence[Serve], scratch: Path, rounds: int) -> list[Figures]:
+    """The figures of each, asked in turn while all run. Each start is of an empty store, the first one to warm up."""
+    starts: list[list[float]] = [[] for _ in serves]
+    for number in range(rounds + 1):
+        for serve, found in zip(serves, starts, strict=True):
+            with serve(scratch / f"{serve.__name__}-{number}") as server:
+                found.append(server.started)
+    with contextlib.ExitStack() as running:
+        players = [Rounds(running.enter_context(serve(scratch / serve.__name__))) for serve in serves]
+        for _ in range(rounds):
+            for player in players:
+                player.play()
+        return [player.figures(statistics.median(found[1:])) for player, found in zip(players, starts, strict=True)]
 
 
 def disk(scratch: Path) -> float:
@@ -172,7 +198,7 @@ def disk(scratch: Path) -> float:
 
 def _alone(field: str, value: float) -> Amount:
     unit, factor = {"idle": ("MiB", 2**-20), "get": ("µs", 1e6)}.get(field, ("ms", 1e3))
-    return Amount(f"{getattr(NAMES, field)} (peer not here)", value * factor, unit, getattr(ALONE, field))
+    return Amount(f"{NAMES[field]} (peer not here)", value * factor, unit, getattr(ALONE, field))
 
 
 def burdened(scratch: Path, vmis: int, watches: int) -> list[Amount]:

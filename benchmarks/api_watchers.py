@@ -54,7 +54,11 @@ class Watchers:
         async def one() -> None:
             async with room:
                 _, watcher = await loop.create_connection(
-                    lambda: Watcher(self), address.hostname, address.port, ssl=context, server_hostname="localhost"
+                    lambda: Watcher(self),
+                    address.hostname or "",
+                    address.port or 443,
+                    ssl=context,
+                    server_hostname="localhost",
                 )
                 if not await watcher.answered:
                     raise SystemExit("a watch was refused")

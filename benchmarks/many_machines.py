@@ -19,8 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +37,6 @@ from virt_kube.resources import NODES, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHIN
 from virt_types import labels
 from virt_types.crds import custom_resource_definitions
 
-Serve = Callable[..., AbstractContextManager[api_peers.Server]]
 DEFINITIONS = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
@@ -96,7 +95,7 @@ def results(machines: int = MACHINES) -> list[Amount]:
     ]
 
 
-def results_on(serve: Serve, name: str, machines: int) -> list[Amount]:
+def results_on(serve: api_peers.Serve, name: str, machines: int) -> list[Amount]:
     """The same on an API server of somebody else's, without admission: what the controllers cost there."""
     with _plane_on(serve) as plane:
         before = slowness()
@@ -150,7 +149,7 @@ def _plane() -> Iterator[Plane]:
 
 
 @contextmanager
-def _plane_on(serve: Serve) -> Iterator[Plane]:
+def _plane_on(serve: api_peers.Serve) -> Iterator[Plane]:
     """Our controllers on a bare API server that has our definitions."""
     root = Path(tempfile.mkdtemp(prefix="vm-", dir="/var/tmp"))
     try:

@@ -9,16 +9,17 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Ratio(NamedTuple):
-    """Medians of one comparison, in seconds, and the most the ratio may be."""
+    """Medians of one comparison, in seconds or bytes, and the most the ratio may be."""
 
     name: str
     ours: float
     peer: float
     limit: float
+    unit: Literal["s", "B"] = "s"
 
     @property
     def value(self) -> float:
@@ -82,6 +83,13 @@ def resident_bytes(pid: int) -> int:
         if line.startswith("Rss:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"no Rss in /proc/{pid}/smaps_rollup")
+
+
+def shown(value: float, unit: Literal["s", "B"]) -> str:
+    """In the unit a person would name."""
+    if unit == "B":
+        return f"{value / 2**20:.0f} MiB"
+    return f"{value * 1000:.0f} ms" if value >= 0.01 else f"{value * 1e6:.0f} µs"
 
 
 def cpu_seconds(pid: int) -> float:

@@ -6,6 +6,7 @@ must write, limits, defaults that belong in the schema. Called by virt_types.crd
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from typing import Any
@@ -171,6 +172,9 @@ ATOMIC_MAPS = frozenset(
 )  # fmt: skip
 
 
+_fields = functools.cache(msgspec.structs.fields)  # it evaluates annotations; a VMI's are in seven kinds
+
+
 def object_schema(type_: type[Base]) -> Schema:
     """The structural schema of a kind: metadata is left open at the root, as an API server wants it."""
     return _struct(type_, root=True)
@@ -182,7 +186,7 @@ def _struct(type_: type[Any], *, root: bool = False) -> Schema:
     if about := descriptions.of_type(name):
         schema["description"] = about
     schema["type"] = "object"
-    fields = msgspec.structs.fields(type_)
+    fields = _fields(type_)
     if fields:
         schema["properties"] = {field.encode_name: _field(type_, field, root=root) for field in fields}
     required = {field.encode_name for field in fields if _is_required(field)} | set(REQUIRED.get(name, ()))
