@@ -68,6 +68,15 @@ class _Node(NamedTuple):
         return self.deleting or bool(self.meta.owner_references) or self.key.resource == NAMESPACE.stored_as
 
 
+def _metadata(key: Key, value: bytes) -> _Meta:
+    try:
+        return _decoder.decode(value).metadata
+    except msgspec.ValidationError as error:
+        # Admission lets no such thing in. One that is there all the same has no owners, and stops nobody.
+        log.warning("metadata can't be read object=%s error=%s", "/".join(key), error)
+        return _Meta(name=key.name, namespace=key.namespace)
+
+
 class GarbageCollector:
     """`run` until cancelled. One per store."""
 
@@ -117,7 +126,7 @@ class GarbageCollector:
 
     def _learn(self, key: Key, value: bytes) -> None:
         old = self._nodes.get(key)
-        node = _Node(key, _decoder.decode(value).metadata)
+        node = _Node(key, _metadata(key, value))
         if old is not None:
             for owner in old.meta.owner_references:
                 self._dependents[owner.uid].discard(key)

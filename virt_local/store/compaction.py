@@ -35,15 +35,22 @@ class Compaction:
         self.pending = self._swept < self.horizon
 
     def plan(self, head: int) -> None:
-        """Move the horizon when enough has happened. First of all: nobody may ask for what is being removed."""
+        """Move the horizon when enough has happened. First of all: nobody may ask for what is being removed.
+
+        An error (the disk is full) puts it off until as much has happened again.
+        """
         if self._planned_at == 0:
             self._planned_at = head
         horizon = head - self._window
         if head - self._planned_at < EVERY or horizon <= self.horizon:
             return
         self._planned_at = head
-        with transaction(self._db):
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('compacted', ?)", (horizon,))
+        try:
+            with transaction(self._db):
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('compacted', ?)", (horizon,))
+        except sqlite3.Error as error:
+            log.warning("store compaction put off horizon=%d error=%s", self.horizon, error)
+            return
         self.horizon = horizon
         self.pending = True
 

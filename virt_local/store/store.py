@@ -7,6 +7,7 @@ its revision here, and becomes visible to reads, lists and watches when its comm
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ from pathlib import Path
 from virt_local.errors import Compacted, StoreError, WriteFailed, WrongRevision
 from virt_local.store.log import RevisionLog, Write
 from virt_local.store.watch import QUEUE_LIMIT, Change, Key, Record, Watch
+
+log = logging.getLogger("virt_local.store")
 
 WOKEN_AT_ONCE = 32  # watchers in one turn of the loop
 HISTORY = 10_000  # revisions kept for watches that resume and for lists at an exact version
@@ -196,7 +199,11 @@ class Store:
         table.last_change = self.revision = write.rev
         change = Change(write.rev, write.key, write.value, old.value if old else None, deleted=write.deleted)
         for listener in (*self._listeners.get(write.key.resource, ()), *self._listeners.get("", ())):
-            listener(change)
+            try:
+                listener(change)
+            except Exception:
+                # The write is on disk: whoever made it is told so, and every other listener hears of it.
+                log.exception("store listener failed key=%s revision=%d", "/".join(write.key), write.rev)
         idle = not self._sleepers
         self._sleepers.extend(watch for watch in self._watches.get(write.key.resource, ()) if watch.offer(change))
         if idle and self._sleepers:
