@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from virt_controller.vm.plugged import waiting
+from virt_controller.vm.plugged import takes_memory, waiting
 from virt_types.codec import to_builtins
+from virt_types.defaults import memory_alignment
 from virt_types.quantity import QuantityError, to_bytes
 from virt_types.v1 import VirtualMachineInstanceSpec, VirtualMachineSpec
 
@@ -28,6 +29,9 @@ OTHER = "a non-live-updatable field was changed in the template spec"
 MORE_SOCKETS = "CPU sockets updated in template spec to a value higher than what's available"
 FEWER_SOCKETS = "Reduction of CPU socket count requires a restart"
 MORE_MEMORY = "memory updated in template spec. Memory-hotplug is not available for this VM configuration"
+TOO_MUCH_MEMORY = "memory updated in template spec to a value higher than what's available"
+ODD_MEMORY = "memory hotplug not supported, Guest memory must be {block}Mi aligned"
+MEMORY_FAILED = "memory updated in template spec. Memory-hotplug failed and is not available for this VM configuration"
 LESS_MEMORY = "memory updated in template spec to a value lower than what the VM started with"
 
 
@@ -39,16 +43,30 @@ class Changes(NamedTuple):
     same_template: bool = False
 
 
-def changes(started: VirtualMachineSpec, now: VirtualMachineSpec, running: VirtualMachineInstanceSpec) -> Changes:
-    """What differs between the spec the guest was started from and the present one."""
+def changes(
+    started: VirtualMachineSpec,
+    now: VirtualMachineSpec,
+    running: VirtualMachineInstanceSpec,
+    *,
+    memory_failed: bool = False,
+) -> Changes:
+    """What differs between the spec the guest was started from and the present one.
+
+    `memory_failed`: the node could not give the guest the memory its instance asks for.
+    """
     paths = {*_restart_paths(started, now)}
     paths |= {f"{TEMPLATE}.volumes[name={name}]" for name in waiting(now.template.spec, running)}
     if _plugs_sockets(started, now, running):
         paths.discard(SOCKETS)
     if _has_too_many_sockets(now, running):
         paths.add(SOCKETS)
+    if takes_memory(_guest_memory(now), _guest_memory(started), running.domain.memory):
+        paths.discard(GUEST_MEMORY)
+    if memory_failed:
+        paths.add(GUEST_MEMORY)
+    why_memory = MEMORY_FAILED if memory_failed else _why_memory(started, now, running)
     return Changes(
-        restart=_explain(sorted(paths, key=_path_order), started, now) if paths else "",
+        restart=_explain(sorted(paths, key=_path_order), started, now, why_memory) if paths else "",
         live=tuple(field for field in LIVE_FIELDS if _is_stale(field, now, running)),
         same_template=not paths and to_builtins(started.template) == to_builtins(now.template),
     )
@@ -125,18 +143,23 @@ def _path_order(path: str) -> tuple[int, str]:
     return (path in (SOCKETS, GUEST_MEMORY), path)
 
 
-def _explain(paths: list[str], started: VirtualMachineSpec, now: VirtualMachineSpec) -> str:
+def _explain(paths: list[str], started: VirtualMachineSpec, now: VirtualMachineSpec, why_memory: str) -> str:
     shown = ", ".join(paths[:SHOWN_FIELDS])
     more = f" and {len(paths) - SHOWN_FIELDS} more" if len(paths) > SHOWN_FIELDS else ""
-    return f"{_why(paths[0], started, now)}: {shown}{more}"
+    if paths[0] == SOCKETS:
+        why = MORE_SOCKETS if _sockets(now) > _sockets(started) else FEWER_SOCKETS
+    else:
+        why = why_memory if paths[0] == GUEST_MEMORY else OTHER
+    return f"{why}: {shown}{more}"
 
 
-def _why(path: str, started: VirtualMachineSpec, now: VirtualMachineSpec) -> str:
-    if path == SOCKETS:
-        return MORE_SOCKETS if _sockets(now) > _sockets(started) else FEWER_SOCKETS
-    if path == GUEST_MEMORY:
-        return MORE_MEMORY if _guest_memory(now) > _guest_memory(started) else LESS_MEMORY
-    return OTHER
+def _why_memory(started: VirtualMachineSpec, now: VirtualMachineSpec, running: VirtualMachineInstanceSpec) -> str:
+    memory, wanted = running.domain.memory, _guest_memory(now)
+    if memory is None or memory.max_guest is None:
+        return MORE_MEMORY if wanted > _guest_memory(started) else LESS_MEMORY
+    if wanted % memory_alignment(memory):
+        return ODD_MEMORY.format(block=memory_alignment(memory) >> 20)
+    return LESS_MEMORY if wanted < _guest_memory(started) else TOO_MUCH_MEMORY
 
 
 def _sockets(spec: VirtualMachineSpec) -> int:

@@ -193,7 +193,8 @@ def _changes(observed: Observed) -> Changes | None:
     if started is None:
         lost = not observed.spec_kept and made_from(vmi) != observed.vm.metadata.generation
         return Changes(restart=UNKNOWN) if lost else None
-    return changes(started, observed.vm.spec, vmi.spec)
+    failed = any((each.type, each.status) == ("HotMemoryChange", "False") for each in vmi.status.conditions)
+    return changes(started, observed.vm.spec, vmi.spec, memory_failed=failed)
 
 
 def _keep_spec(observed: Observed, step: _Step, now: float) -> _Step:

@@ -1,4 +1,4 @@
-"""What of a VM's template a running instance can take: volumes to plug or pull out, and more CPU sockets. Pure.
+"""What of a VM's template a running instance can take: volumes, more CPU sockets, other amounts of memory. Pure.
 
 The instance's spec is changed to what comes out here; its node agent does the rest (spec 2.9). Called by `changes` to
 see whether there is something, and by `actions` for the patch.
@@ -7,10 +7,14 @@ see whether there is something, and by `actions` for the patch.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from msgspec import structs
 
-from virt_types.v1 import CPU, Disk, VirtualMachineInstance, VirtualMachineInstanceSpec, Volume
+from virt_types import quantity
+from virt_types.defaults import canonical_like, memory_alignment
+from virt_types.meta import Quantity
+from virt_types.v1 import CPU, Disk, Memory, VirtualMachineInstance, VirtualMachineInstanceSpec, Volume
 from virt_types.validation.update import DISK_BUSES, pluggable
 
 
@@ -31,6 +35,7 @@ def plugged(template: VirtualMachineInstanceSpec, vmi: VirtualMachineInstance) -
     domain = structs.replace(
         spec.domain,
         cpu=_cpu(template.domain.cpu, spec.domain.cpu),
+        **_memory(template, vmi),
         devices=structs.replace(
             spec.domain.devices, disks=_disks(spec.domain.devices.disks, template.domain.devices.disks, gone, coming)
         ),
@@ -67,6 +72,42 @@ def _cpu(template: CPU | None, running: CPU | None) -> CPU | None:
     if template is None or running is None or not more_sockets(template, running):
         return running
     return structs.replace(running, sockets=template.sockets)
+
+
+def takes_memory(wanted: int, booted: int, running: Memory | None) -> bool:
+    """Whether an instance that booted with so many bytes can be brought to `wanted` while it runs."""
+    most = _bytes(running.max_guest) if running is not None else 0
+    return running is not None and 0 < booted <= wanted <= most and wanted % memory_alignment(running) == 0
+
+
+def _memory(template: VirtualMachineInstanceSpec, vmi: VirtualMachineInstance) -> dict[str, Any]:
+    """The domain's fields that change with its memory: what was requested and limited grows and shrinks with it."""
+    domain, asked, began = vmi.spec.domain, template.domain.memory, vmi.status.memory
+    if asked is None or domain.memory is None or began is None:
+        return {}
+    wanted, present = _bytes(asked.guest), _bytes(domain.memory.guest)
+    if wanted == present or not takes_memory(wanted, _bytes(began.guest_at_boot), domain.memory):
+        return {}
+    resources = structs.replace(
+        domain.resources,
+        requests=_moved(domain.resources.requests, wanted - present),
+        limits=_moved(domain.resources.limits, wanted - present),
+    )
+    return {"memory": structs.replace(domain.memory, guest=asked.guest), "resources": resources}
+
+
+def _moved(amounts: dict[str, Quantity], by: int) -> dict[str, Quantity]:
+    now = amounts.get("memory")
+    if now is None:
+        return amounts
+    return {**amounts, "memory": canonical_like(now, quantity.parse(now) + by)}
+
+
+def _bytes(amount: Quantity | None) -> int:
+    try:
+        return quantity.to_bytes(amount) if amount is not None else 0
+    except quantity.QuantityError:
+        return 0
 
 
 def _disks(running: list[Disk], template: list[Disk], gone: Collection[str], coming: list[Volume]) -> list[Disk]:

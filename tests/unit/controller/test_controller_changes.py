@@ -78,6 +78,25 @@ def test_what_waits_for_a_restart_is_named(change: Json, expected: str) -> None:
     assert changes(spec_of({}), spec_of(change), RUNNING).restart == expected
 
 
+@pytest.mark.parametrize(
+    ("guest", "expected"),
+    [
+        ("4Gi", ""),
+        ("1Gi", ""),
+        ("5Gi", "memory updated in template spec to a value higher than what's available: "),
+        ("512Mi", "memory updated in template spec to a value lower than what the VM started with: "),
+        ("1025Mi", "memory hotplug not supported, Guest memory must be 2Mi aligned: "),
+    ],
+)
+def test_memory_that_a_guest_has_room_for_needs_no_restart(guest: str, expected: str) -> None:
+    roomy = from_builtins(merged(BASE, {"domain": {"memory": {"maxGuest": "4Gi"}}}), VirtualMachineInstanceSpec)
+    edited = spec_of({"domain": {"memory": {"guest": guest}}})
+    path = "spec.template.spec.domain.memory.guest" if expected else ""
+    assert changes(spec_of({}), edited, roomy).restart == expected + path
+    failed = changes(spec_of({}), edited, roomy, memory_failed=True)
+    assert failed.restart.startswith("memory updated in template spec. Memory-hotplug failed")
+
+
 def test_fewer_sockets_say_so() -> None:
     two = spec_of({"domain": {"cpu": {"sockets": 2}}})
     assert changes(two, spec_of({}), RUNNING).restart.startswith("Reduction of CPU socket count requires a restart: ")

@@ -9,7 +9,7 @@ import pytest
 from virt_controller.vm.changes import changes
 from virt_controller.vm.plugged import plugged
 from virt_types.codec import from_builtins, to_builtins
-from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceSpec, VirtualMachineSpec
+from virt_types.v1 import MemoryStatus, VirtualMachineInstance, VirtualMachineInstanceSpec, VirtualMachineSpec
 
 ROOT, ROOT_DISK = {"name": "root", "containerDisk": {"image": "a"}}, {"name": "root", "disk": {"bus": "virtio"}}
 HOT = {"name": "hot", "persistentVolumeClaim": {"claimName": "c", "hotpluggable": True}}
@@ -61,3 +61,37 @@ def test_sockets_come_up_to_what_the_guest_was_made_for(asked: int, most: int | 
     started = from_builtins({"template": {"spec": {"domain": {"cpu": {"sockets": 1}}}}}, VirtualMachineSpec)
     now = from_builtins({"template": {"spec": to_builtins(template)}}, VirtualMachineSpec)
     assert bool(changes(started, now, running).restart) is (given != asked)
+
+
+MEMORY = {"guest": "2Gi", "maxGuest": "4Gi"}
+RESOURCES = {"requests": {"memory": "2Gi", "cpu": "1"}, "limits": {"memory": "3G"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "running", "given", "requests", "limits"),
+    [
+        ("4Gi", MEMORY, "4Gi", "4Gi", "5147483648"),
+        ("2Gi", MEMORY, "2Gi", "2Gi", "3G"),
+        ("1Gi", MEMORY, "1Gi", "1Gi", "1926258176"),  # given back, as far as what was booted with
+        ("512Mi", MEMORY, "2Gi", "2Gi", "3G"),
+        ("5Gi", MEMORY, "2Gi", "2Gi", "3G"),
+        ("2049Mi", MEMORY, "2Gi", "2Gi", "3G"),
+        ("3Gi", {"guest": "2Gi"}, "2Gi", "2Gi", "3G"),
+    ],
+)
+def test_memory_changes_between_what_was_booted_with_and_the_room_made(
+    asked: str, running: Any, given: str, requests: str, limits: str
+) -> None:
+    there = instance(spec([], [], memory=running, resources=RESOURCES))
+    there.status.memory = MemoryStatus(guest_at_boot="1Gi")
+    template = spec([], [], memory={"guest": asked})
+    domain = plugged(template, there).domain
+    assert domain.memory is not None
+    assert domain.memory.guest == given
+    assert (domain.resources.requests, domain.resources.limits) == (
+        {"memory": requests, "cpu": "1"},
+        {"memory": limits},
+    )
+    started = from_builtins({"template": {"spec": {"domain": {"memory": {"guest": "1Gi"}}}}}, VirtualMachineSpec)
+    now = from_builtins({"template": {"spec": to_builtins(template)}}, VirtualMachineSpec)
+    assert bool(changes(started, now, there.spec).restart) is (given != asked)
