@@ -26,6 +26,8 @@ _SCALARS: dict[str, Json] = {
     "quantity": _QUANTITY,
     "intstr": _QUANTITY,
     "any": {"x-kubernetes-preserve-unknown-fields": True},
+    "schemaorbool": {},
+    "schemaorlist": {},
 }
 
 
@@ -44,6 +46,7 @@ class Type(NamedTuple):
     fields: dict[str, Field]
     atomic: bool = False
     description: str = ""
+    recursive: bool = False
 
 
 Refer = Callable[[str], Json]
@@ -58,7 +61,7 @@ def types(table: Path = TABLE) -> dict[str, Type]:
         if not words:
             continue
         if not text.startswith(" "):
-            current = found[words[0]] = Type({}, "atomic" in words, description)
+            current = found[words[0]] = Type({}, "atomic" in words, description, "recursive" in words)
         else:
             current.fields[words[0]] = _field(words[1], words[2:], description)
     return found
@@ -71,10 +74,12 @@ def _field(type_: str, marks: list[str], description: str) -> Field:
 
 
 def schema(name: str) -> Json:
-    """One kind with everything below it in place, as a structural schema."""
+    """One kind with everything below it in place, as a structural schema; what holds itself is left open."""
     known = types()
 
     def refer(inner: str) -> Json:
+        if known[inner].recursive:
+            return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         return _type_schema(known[inner], refer)
 
     found = _type_schema(known[name], refer)
@@ -134,4 +139,4 @@ def _value_schema(type_: str, refer: Refer) -> Json:
         return {"type": "array", "items": _value_schema(type_[2:], refer)}
     if type_.startswith("map:"):
         return {"type": "object", "additionalProperties": _value_schema(type_[4:], refer)}
-    return _SCALARS.get(type_) or refer(type_)
+    return _SCALARS[type_] if type_ in _SCALARS else refer(type_)

@@ -201,6 +201,8 @@ def _reader(struct: str, type_: str, path: str, *, keeps_empty: bool) -> _Read:
         return _struct(place, _NESTED_IDENTITY if type_ in _OBJECTS else frozenset(), keeps_empty=keeps_empty)
     if type_ in CONVERSIONS:
         return _converted(place)
+    if type_ in _SCHEMA_OR:
+        return _schema_or(place)
     return _as_it_is if type_ == "any" else _scalar(place)
 
 
@@ -232,6 +234,30 @@ def _map(place: _Place, item: _Read, zero: Callable[[], Any]) -> _Read:
     return read
 
 
+# A schema may stand where true, or a list of schemas, does.
+_SCHEMA_OR = {"schemaorbool": bool, "schemaorlist": list}
+
+
+def _schema_or(place: _Place) -> _Read:
+    other = _SCHEMA_OR[place.type]
+    schema = _struct(_Place(place.struct, "JSONSchemaProps", ""), keeps_empty=True)
+
+    def read(value: Any, at: Path, _found: _Reading) -> Any:
+        if type(value) is not other and type(value) is not dict:
+            if other is bool:
+                raise Unreadable("boolean or JSON schema expected")
+            return None
+        inside = _Reading()  # what it does not know it does not tell
+        for one in value if type(value) is list else [value]:
+            if type(one) is not bool:
+                schema(one, at, inside)
+        if inside.wrong:
+            raise Unreadable(inside.wrong)
+        return value
+
+    return read
+
+
 _RANGES = {"integer": INTEGERS["int32"], "intstr": INTEGERS["int32"], "int64": INTEGERS["int64"]}
 _PYTHON: dict[str, tuple[type, ...]] = {
     "string": (str,), "boolean": (bool,), "number": (int, float), "integer": (int,), "int64": (int,),
@@ -248,6 +274,8 @@ def _scalar(place: _Place) -> _Read:
     def read(value: Any, _at: Path, found: _Reading) -> Any:
         if type(value) not in accepted or (type(value) is int and not low <= value <= high):
             found.mismatch(value, place)
+        elif type(value) is float and value.is_integer():
+            return int(value)
         return value
 
     return read
