@@ -93,6 +93,9 @@ class AsyncioEvents:
         )
 
     def _add_handle(self, fd: int, mask: int, callback: Callback, opaque: Any) -> int:
+        """Refused while the loop stands still: the daemon would ask after a client that can't answer, and hang up."""
+        if not self.loop.is_running():
+            return -1
         number = next(self._numbers)
         self._items[number] = _Handle(self, number, fd, callback, opaque)
         self.live.add(number)
