@@ -25,6 +25,7 @@ from virt_local.apiserver.fieldsets import (
     prefixes,
     without,
 )
+from virt_local.apiserver.incoming import require_shape
 from virt_local.apiserver.ownership import (
     APPLY,
     IDENTITY,
@@ -49,7 +50,7 @@ def require_patch(call: Call, patch: Any) -> Json:
     kind = patch.get("kind") or "" if isinstance(patch, dict) else ""
     if not isinstance(patch, dict) or patch.get("apiVersion") != call.api_version or kind != call.resource.kind:
         raise bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
-    meta = metadata.require_shape(patch, call.resource, call.version.name)
+    meta = require_shape(call, patch)
     if meta.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     name = meta.get("name")

@@ -5,13 +5,16 @@ The writer calls `identified` on every decoded body and on the result of every p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from virt_kube.api import ApiError, Json
-from virt_local.apiserver import metadata
+from virt_local.apiserver import metadata, object_meta
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.reads import parse_version
 from virt_local.apiserver.registry import ResourceType
+from virt_local.apiserver.scalars import Unreadable
 from virt_local.apiserver.status import bad_request, invalid, invalid_value, server_error
 
 _UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
@@ -66,6 +69,23 @@ def identified(call: Call, obj: Json, *, patched: bool) -> Json:
     return obj
 
 
+def require_shape(call: Call, obj: Json, *, patched: bool = False) -> Json:
+    """The object's metadata, of the right JSON types all through. Raises 400, or 422 for what a patch made of it."""
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
+    meta: Json = obj["metadata"]
+    kind = call.resource.kind
+    try:
+        object_meta.read(meta, *((kind, "metadata") if call.resource.builtin else ("", "")))
+    except Unreadable as error:
+        if patched and isinstance(meta, dict):
+            raise unreadable_patch(obj, error.message, sorted(meta.keys() - {"managedFields"})) from None
+        raise bad_request(
+            f'{kind} in version "{call.version.name}" cannot be handled as a {kind}: {error.message}'
+        ) from None
+    return meta
+
+
 def _is_unknown_version(resource: ResourceType, api_version: str) -> bool:
     """A version of the resource's group that is not in its definition: nothing is known of its fields."""
     group, _, name = api_version.rpartition("/")
@@ -92,9 +112,9 @@ def _require_builtin(call: Call, obj: Json, kind: str, api_version: str, *, patc
     raise bad_request(why)
 
 
-def unreadable_patch(obj: Json, why: str) -> ApiError:
-    """422 for an object that a patch made unreadable: it is quoted whole."""
-    shown = {**obj, "metadata": {key: obj["metadata"][key] for key in _META_ORDER if key in obj["metadata"]}}
+def unreadable_patch(obj: Json, why: str, meta_keys: Iterable[str] = _META_ORDER) -> ApiError:
+    """422 for an object that a patch made unreadable: it is quoted, but for what is not in `meta_keys`."""
+    shown = {**obj, "metadata": {key: obj["metadata"][key] for key in meta_keys if key in obj["metadata"]}}
     text = msgspec.json.encode({key: shown[key] for key in sorted(shown)}).decode()
     return invalid("", "", "", [invalid_value("patch", text, why)])
 

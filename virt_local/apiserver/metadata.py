@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from virt_kube.api import ApiError, Json
 from virt_local.apiserver.registry import ResourceType
@@ -40,7 +39,6 @@ RBAC_GROUP = "rbac.authorization.k8s.io"
 RBAC_PLURALS = ("clusterrolebindings", "clusterroles", "rolebindings", "roles")
 UPDATE_LAYERS = 2  # checks of what an update may change
 _MAP_LAYERS = {True: 4, False: 3}  # checks of labels, annotations and owners in an update; by whether it is built in
-_STRINGS = ("name", "generateName", "namespace", "uid", "resourceVersion")
 
 
 def now() -> str:
@@ -50,59 +48,6 @@ def now() -> str:
 
 def generated_name(prefix: str) -> str:
     return prefix[:MAX_GENERATED_BASE] + "".join(random.choices(ALPHABET, k=5))  # noqa: S311  a name, not a secret
-
-
-def require_shape(obj: Json, resource: ResourceType, version: str) -> Json:
-    """The object's metadata, of the right JSON types all through; 400 otherwise."""
-    meta = obj.get("metadata")
-    if meta is None:
-        meta = obj["metadata"] = {}
-    problem = _shape_problem(meta)
-    if problem:
-        raise bad_request(
-            f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: '
-            f"json: cannot unmarshal {problem}"
-        )
-    for key in [key for key, value in meta.items() if value is None]:
-        del meta[key]
-    found: Json = meta
-    return found
-
-
-def _shape_problem(meta: Any) -> str:
-    if not isinstance(meta, dict):
-        return f"{_go_type(meta)} into Go struct field .metadata of type v1.ObjectMeta"
-    for key in _STRINGS:
-        if not isinstance(meta.get(key, ""), str | None):
-            return f"{_go_type(meta[key])} into Go struct field ObjectMeta.metadata.{key} of type string"
-    for key in ("labels", "annotations"):
-        if (problem := _map_problem(key, meta.get(key))) is not None:
-            return problem
-    finalizers = meta.get("finalizers") or []
-    if not isinstance(finalizers, list) or not all(isinstance(item, str) for item in finalizers):
-        return "value into Go struct field ObjectMeta.metadata.finalizers of type []string"
-    owners = meta.get("ownerReferences") or []
-    if not isinstance(owners, list) or not all(isinstance(item, dict) for item in owners):
-        return "value into Go struct field ObjectMeta.metadata.ownerReferences of type v1.OwnerReference"
-    return ""
-
-
-def _map_problem(key: str, found: Any) -> str | None:
-    if found is None:
-        return None
-    if not isinstance(found, dict):
-        return f"{_go_type(found)} into Go struct field ObjectMeta.metadata.{key} of type map[string]string"
-    for name, value in found.items():
-        if value is None:
-            found[name] = ""
-        elif not isinstance(value, str):
-            return f"{_go_type(value)} into Go struct field ObjectMeta.{key} of type string"
-    return None
-
-
-def _go_type(value: object) -> str:
-    names = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
-    return names.get(type(value), "null")
 
 
 def begin(meta: Json, namespace: str, *, generation: bool) -> None:

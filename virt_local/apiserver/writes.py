@@ -17,7 +17,7 @@ from virt_local.apiserver import apply, metadata, ownership, patches, represent,
 from virt_local.apiserver.builtins import SERVICE
 from virt_local.apiserver.call import Answer, Call
 from virt_local.apiserver.grants import Guard
-from virt_local.apiserver.incoming import identified, require_revision, require_url, respelled
+from virt_local.apiserver.incoming import identified, require_revision, require_shape, require_url, respelled
 from virt_local.apiserver.plugins import require_resizable, require_room
 from virt_local.apiserver.reads import parse_version
 from virt_local.apiserver.scaled import scaled_causes
@@ -61,7 +61,7 @@ class Writer:
 
     async def create(self, call: Call, obj: Json, duplicates: Sequence[str] = ()) -> Answer:
         obj = identified(call, obj, patched=False)
-        meta = metadata.require_shape(obj, call.resource, call.version.name)
+        meta = require_shape(call, obj)
         if call.resource.namespaced and meta.get("namespace") not in (None, "", call.namespace):
             raise metadata.wrong_namespace()
         require_room(self._store, call, meta.get("name", ""))
@@ -100,7 +100,7 @@ class Writer:
                 return await self.create(call, obj, duplicates)
             raise call.not_found()
         obj = identified(call, obj, patched=False)
-        meta = metadata.require_shape(obj, call.resource, call.version.name)
+        meta = require_shape(call, obj)
         require_url(call, meta)
         causes = self._schemas.apply(call, obj, list(duplicates))
         require_revision(call, obj["metadata"])
@@ -127,7 +127,7 @@ class Writer:
             if not isinstance(new, dict):
                 raise bad_request("a patch must leave an object")
             new = identified(call, new, patched=True)
-            meta = metadata.require_shape(new, call.resource, call.version.name)
+            meta = require_shape(call, new, patched=True)
             require_url(call, meta)
             if not call.resource.builtin:
                 require_revision(call, meta)
