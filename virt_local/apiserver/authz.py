@@ -13,8 +13,9 @@ import msgspec
 
 from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, Json
+from virt_kube.roles import Rule
 from virt_local.apiserver.node_scope import NodeScope
-from virt_local.apiserver.rbac import GROUP, Attributes, Rule, rule_of, selector_text
+from virt_local.apiserver.rbac import GROUP, Attributes, allows, rule_of, selector_text
 from virt_local.apiserver.roles import MASTERS
 from virt_local.apiserver.selectors import LabelSelector
 from virt_local.apiserver.status import failure, forbidden
@@ -50,7 +51,7 @@ class Authorizer:
         return self._permitted(user, asked) and not self._scope.objection(user, asked)
 
     def _permitted(self, user: UserInfo, asked: Attributes) -> bool:
-        return MASTERS in user.groups or any(rule.allows(asked) for rule in self.rules(user, asked.namespace))
+        return MASTERS in user.groups or any(allows(rule, asked) for rule in self.rules(user, asked.namespace))
 
     def require(self, user: UserInfo, asked: Attributes) -> None:
         """Raises 403, or nothing."""

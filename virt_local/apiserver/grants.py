@@ -10,9 +10,10 @@ from typing import Any
 
 from virt_kube.admission import UserInfo
 from virt_kube.api import Json
+from virt_kube.roles import Rule, as_json
 from virt_local.apiserver.authz import Authorizer
 from virt_local.apiserver.call import Call
-from virt_local.apiserver.rbac import ALL, GROUP, Attributes, Rule, as_json, described, missing, rule_of
+from virt_local.apiserver.rbac import ALL, GROUP, Attributes, described, missing, rule_of
 from virt_local.apiserver.roles import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, MASTERS, Binding, Role
 from virt_local.apiserver.status import failure, forbidden, invalid_value, not_supported, required
 from virt_types.errors import Cause
@@ -142,6 +143,13 @@ class Guard:
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
+
+    def require_create(self, call: Call) -> None:
+        """For a PUT or an apply that would make its object: who may update may not yet create. Raises 403."""
+        resource = call.resource
+        self._authorizer.require(
+            call.user, Attributes("create", resource.group, resource.plural, "", call.namespace, call.name)
+        )
 
     def check(self, call: Call, obj: Json, old: Json | None) -> None:
         """Raises 403."""

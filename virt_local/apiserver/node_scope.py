@@ -14,8 +14,9 @@ import msgspec
 
 from virt_kube.admission import UserInfo
 from virt_kube.api import Json
+from virt_kube.roles import READ
 from virt_local.apiserver.rbac import Attributes
-from virt_local.apiserver.roles import MASTERS, READ
+from virt_local.apiserver.roles import MASTERS
 from virt_local.store import Key, Store
 from virt_types import labels
 

@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from virt_kube.api import Json
+from virt_kube.roles import Rule
 
 GROUP = "rbac.authorization.k8s.io"
 ALL = "*"
@@ -32,25 +33,16 @@ class Attributes(NamedTuple):
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-class Rule(NamedTuple):
-    """`resources` are plurals, or plural/subresource; `names` empty means any; `urls` are paths outside resources."""
-
-    verbs: tuple[str, ...]
-    groups: tuple[str, ...] = ()
-    resources: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
-
-    def allows(self, asked: Attributes) -> bool:
-        if ALL not in self.verbs and asked.verb not in self.verbs:
-            return False
-        if asked.path:
-            return any(_url_matches(url, asked.path) for url in self.urls)
-        return (
-            (ALL in self.groups or asked.group in self.groups)
-            and any(_resource_matches(resource, asked) for resource in self.resources)
-            and (not self.names or asked.name in self.names)
-        )
+def allows(rule: Rule, asked: Attributes) -> bool:
+    if ALL not in rule.verbs and asked.verb not in rule.verbs:
+        return False
+    if asked.path:
+        return any(_url_matches(url, asked.path) for url in rule.urls)
+    return (
+        (ALL in rule.groups or asked.group in rule.groups)
+        and any(_resource_matches(resource, asked) for resource in rule.resources)
+        and (not rule.names or asked.name in rule.names)
+    )
 
 
 def _url_matches(url: str, path: str) -> bool:
@@ -67,17 +59,6 @@ def rule_of(obj: Any) -> Rule:
     """A PolicyRule as stored; what is no list of texts counts as absent."""
     fields = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
     return Rule(*(tuple(map(str, obj.get(name) or ())) for name in fields))
-
-
-def as_json(rule: Rule) -> Json:
-    fields = {
-        "verbs": rule.verbs,
-        "apiGroups": rule.groups,
-        "resources": rule.resources,
-        "resourceNames": rule.names,
-        "nonResourceURLs": rule.urls,
-    }
-    return {name: list(values) for name, values in fields.items() if values or name == "verbs"}
 
 
 def missing(held: Sequence[Rule], wanted: Iterable[Rule]) -> list[Rule]:

@@ -11,10 +11,11 @@ import msgspec
 
 from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, Json
+from virt_kube.roles import Rule, as_json
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.authz import Authorizer
 from virt_local.apiserver.discovery import REVIEWS
-from virt_local.apiserver.rbac import ALL, Attributes, Rule, as_json
+from virt_local.apiserver.rbac import ALL, Attributes
 from virt_local.apiserver.roles import MASTERS
 from virt_local.apiserver.status import bad_request, invalid, invalid_value
 from virt_local.apiserver.tokens import ISSUER, Tokens

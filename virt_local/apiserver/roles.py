@@ -10,7 +10,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from virt_kube.admission import UserInfo
-from virt_local.apiserver.rbac import Rule
+from virt_kube.roles import (
+    ANY,
+    CDI_GROUPS,
+    CHANGE,
+    COMPONENTS,
+    EVENTS,
+    EVERYTHING,
+    KUBEVIRT_GROUPS,
+    LEASES,
+    READ,
+    VM_QUESTIONS,
+    Rule,
+)
 from virt_types import labels
 
 AUTHENTICATED, UNAUTHENTICATED, MASTERS = "system:authenticated", "system:unauthenticated", "system:masters"
@@ -21,30 +33,7 @@ LOCAL_USER = "system:serviceaccount:kubevirt:virt-local"  # services and volumes
 CDI_USER = "system:serviceaccount:cdi:cdi-controller"
 COLLECTOR = UserInfo("system:serviceaccount:kube-system:generic-garbage-collector", (AUTHENTICATED,))
 
-READ = ("get", "list", "watch")
-CHANGE = ("create", "update", "patch", "delete", "deletecollection")
-EVERYTHING = (*READ, *CHANGE)
-ANY = ("*",)
 
-KUBEVIRT_GROUPS = (
-    "kubevirt.io",
-    "pool.kubevirt.io",
-    "instancetype.kubevirt.io",
-    "snapshot.kubevirt.io",
-    "export.kubevirt.io",
-    "clone.kubevirt.io",
-    "migrations.kubevirt.io",
-    "backup.kubevirt.io",
-)
-CDI_GROUPS = ("cdi.kubevirt.io", "upload.cdi.kubevirt.io", "forklift.cdi.kubevirt.io")
-VM_CALLS = ("virtualmachines/*", "virtualmachineinstances/*")
-# What of subresources.kubevirt.io only looks. `console` and `vnc` are GETs too, and hands on the machine.
-VM_QUESTIONS = (
-    "virtualmachines/expand-spec",
-    "virtualmachineinstances/guestosinfo",
-    "virtualmachineinstances/userlist",
-    "virtualmachineinstances/filesystemlist",
-)
 # Of the core group, everything a viewer may see: all but Secrets.
 CORE_SEEN = (
     "configmaps",
@@ -82,9 +71,6 @@ OTHERS = (
 )
 DISCOVERY_PATHS = ("/.well-known", "/.well-known/*", "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*")
 PUBLIC_PATHS = ("/healthz", "/livez", "/readyz", "/version", "/version/")
-
-_EVENTS = Rule(("create", "patch", "update"), ("", "events.k8s.io"), ("events",))
-_LEASES = Rule(("get", "list", "watch", "create", "update", "patch", "delete"), ("coordination.k8s.io",), ("leases",))
 
 
 class Role(NamedTuple):
@@ -132,48 +118,7 @@ CLUSTER_ROLES: dict[str, Role] = {
             Rule(("create",), ("",), ("serviceaccounts",)),
         )
     ),
-    "virt-controller": Role(
-        (
-            Rule(EVERYTHING, KUBEVIRT_GROUPS, ANY),
-            Rule(EVERYTHING, ("cdi.kubevirt.io",), ("datavolumes",)),
-            Rule(READ, ("cdi.kubevirt.io",), ("datasources", "storageprofiles", "cdiconfigs")),
-            Rule((*READ, "patch", "update"), ("",), ("nodes", "persistentvolumeclaims")),
-            Rule(EVERYTHING, ("",), ("pods", "pods/status", "pods/eviction")),
-            Rule(READ, ("",), ("namespaces", "persistentvolumes", "resourcequotas", "limitranges")),
-            Rule(EVERYTHING, ("apps",), ("controllerrevisions",)),
-            Rule(("create",), ("authorization.k8s.io",), ("subjectaccessreviews",)),
-            Rule(READ, ("storage.k8s.io",), ("storageclasses",)),
-            Rule(READ, ("apiextensions.k8s.io",), ("customresourcedefinitions",)),
-            _EVENTS,
-            _LEASES,
-        )
-    ),
-    # What a node's agent may do with these is narrowed to its own node in node_scope.py.
-    labels.HANDLER_USER.rpartition(":")[2]: Role(
-        (
-            Rule((*READ, "update", "patch"), ("kubevirt.io",), ("virtualmachineinstances",)),
-            Rule(READ, ("kubevirt.io",), ("virtualmachineinstancemigrations", "kubevirts")),
-            Rule(("get",), ("kubevirt.io",), ("virtualmachines",)),  # is one gone whose state is kept?
-            Rule((*READ, "create", "update", "patch"), ("",), ("nodes", "nodes/status")),
-            Rule(READ, ("",), ("persistentvolumeclaims", "persistentvolumes")),
-            Rule(READ, ("cdi.kubevirt.io",), ("datavolumes",)),
-            Rule(("get",), ("",), ("secrets", "configmaps", "serviceaccounts")),
-            Rule(READ, ("apiextensions.k8s.io",), ("customresourcedefinitions",)),
-            _EVENTS,
-            _LEASES,
-        )
-    ),
-    "virt-api": Role(
-        (
-            Rule((*READ, "create", "update", "patch", "delete"), KUBEVIRT_GROUPS, ANY),
-            Rule(READ, ("",), ("nodes", "namespaces", "persistentvolumeclaims", "pods")),
-            Rule(READ, CDI_GROUPS, ANY),
-            Rule(READ, ("apps",), ("controllerrevisions",)),
-            Rule(READ, ("apiextensions.k8s.io",), ("customresourcedefinitions",)),
-            Rule(("create",), ("authorization.k8s.io",), ("subjectaccessreviews",)),
-            _EVENTS,
-        )
-    ),
+    **{name: Role(rules) for name, rules in COMPONENTS.items()},
     # Services and volumes of the one-machine cluster: what kube-proxy and a provisioner do elsewhere.
     "virt-local": Role(
         (
@@ -185,8 +130,8 @@ CLUSTER_ROLES: dict[str, Role] = {
             Rule(READ, ("",), ("nodes", "namespaces", "pods")),
             Rule(READ, ("kubevirt.io",), ("virtualmachineinstances", "virtualmachines")),
             Rule(READ, ("apiextensions.k8s.io",), ("customresourcedefinitions",)),
-            _EVENTS,
-            _LEASES,
+            EVENTS,
+            LEASES,
         )
     ),
     "cdi-controller": Role(
@@ -200,8 +145,8 @@ CLUSTER_ROLES: dict[str, Role] = {
             Rule(READ, ("storage.k8s.io",), ("storageclasses",)),
             Rule(READ, ("kubevirt.io",), ("virtualmachineinstances", "virtualmachines")),
             Rule(READ, ("apiextensions.k8s.io",), ("customresourcedefinitions",)),
-            _EVENTS,
-            _LEASES,
+            EVENTS,
+            LEASES,
         )
     ),
 }  # fmt: skip
