@@ -268,6 +268,8 @@ async def _add_node(node: KubeClient) -> None:
     marks = {labels.NODE_SCHEDULABLE: "true", labels.HOSTNAME: NODE}
     beat = {labels.NODE_HEARTBEAT: rfc3339(time.time())}
     await node.create(NODES, "", {"metadata": {"name": NODE, "labels": marks, "annotations": beat}})
+    # A new node begins as not ready, and nobody here takes that off it as kube-controller-manager does.
+    await node.patch(NODES, "", NODE, {"spec": {"taints": None}}, kind="merge")
     room = {"status": {"allocatable": {"cpu": "1000", "memory": "1000Gi"}}}
     await node.patch(NODES, "", NODE, room, kind="merge", subresource="status")
 

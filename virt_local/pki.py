@@ -7,26 +7,20 @@ The kubeconfig carries them inline, as JSON, which every kubeconfig reader accep
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
-import os
 import ssl
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from virt_kube.certificates import Authority, Pair, Subject, encoded, write_private
 from virt_local.errors import PkiError
 
-CA_DAYS, LEAF_DAYS = 3650, 365
-RENEW_DAYS = 60  # a leaf with less left is made anew
+CA_NAME = "virtctl-local-ca"
 CONTEXT = "virtctl-local"
 NEW_KEY = "Remove it to have a new one made; tokens given out then end."
 ADMIN = "virtctl-admin"
@@ -41,15 +35,7 @@ ACCOUNTS = (
 AGENT = "virt-handler"
 NODE_GROUP = "system:node:"  # of the agent: which node is its own
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=3650)  # of a certificate somebody asks for
-_SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default.svc")
-_SERVER_ADDRESSES = ("127.0.0.1", "::1")
-
-
-class Pair(NamedTuple):
-    """Paths of a certificate and its key, PEM."""
-
-    cert: Path
-    key: Path
+_HOSTS = ("localhost", "kubernetes", "kubernetes.default.svc", "127.0.0.1", "::1")
 
 
 class Pki(NamedTuple):
@@ -69,21 +55,14 @@ class Pki(NamedTuple):
         return context
 
 
-class _Subject(NamedTuple):
-    file: str
-    name: str
-    groups: tuple[str, ...] = ()
-    server: bool = False
+_ADMIN = Subject("admin", ADMIN, ("system:masters",))
+_SERVER = Subject("server", "kube-apiserver", hosts=_HOSTS)
 
 
-_ADMIN = _Subject("admin", ADMIN, ("system:masters",))
-_SERVER = _Subject("server", "kube-apiserver", server=True)
-
-
-def _component(namespace: str, name: str, node: str) -> _Subject:
+def _component(namespace: str, name: str, node: str) -> Subject:
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
     own = (NODE_GROUP + node,) if name == AGENT and node else ()
-    return _Subject(name, f"system:serviceaccount:{namespace}:{name}", (*groups, *own))
+    return Subject(name, f"system:serviceaccount:{namespace}:{name}", (*groups, *own))
 
 
 def ensure(state_dir: Path, *, node: str = "") -> Pki:
@@ -94,7 +73,7 @@ def ensure(state_dir: Path, *, node: str = "") -> Pki:
     folder = state_dir / "pki"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ca = _Authority(folder)
+        ca = Authority(folder, CA_NAME)
         return Pki(
             ca.pair.cert,
             ca.leaf(_SERVER),
@@ -130,7 +109,7 @@ def signing_key(path: Path | None) -> ec.EllipticCurvePrivateKey:
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, _encoded(ec.generate_private_key(ec.SECP256R1())))
+            write_private(path, encoded(ec.generate_private_key(ec.SECP256R1())))
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
         raise PkiError(f"the key {path} can't be used: {error}", hint=NEW_KEY) from error
@@ -147,126 +126,10 @@ def client_certificate(state_dir: Path, user: str, groups: Sequence[str], lifeti
     if not (folder / "ca.key").exists():
         raise PkiError(f"there is no certificate authority in {folder}", hint="Create the cluster: virtctl local up")
     try:
-        cert, key = _Authority(folder).sign(_Subject("", user, tuple(groups)), lifetime)
+        cert, key = Authority(folder, CA_NAME).sign(Subject("", user, tuple(groups)), lifetime)
     except (OSError, ValueError, TypeError) as error:
         raise PkiError(f"can't make a certificate for {user!r}: {error}") from error
-    return cert.public_bytes(serialization.Encoding.PEM), _encoded(key)
-
-
-class _Authority:
-    """The CA, and what it signs. A new CA makes every leaf new."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.pair = Pair(folder / "ca.crt", folder / "ca.key")
-        if not (self.pair.cert.exists() and self.pair.key.exists()):
-            self._make()
-        self._cert = x509.load_pem_x509_certificate(self.pair.cert.read_bytes())
-        self._key = serialization.load_pem_private_key(self.pair.key.read_bytes(), None)
-        if not isinstance(self._key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{self.pair.key} is not an EC key")
-
-    def _make(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("virtctl-local-ca", ())
-        builder = _builder(name, name, key.public_key(), timedelta(days=CA_DAYS))
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_usage(sign=True), critical=True)
-        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        _write_pair(self.pair, builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256()), key)
-
-    def leaf(self, subject: _Subject) -> Pair:
-        pair = Pair(self._folder / f"{subject.file}.crt", self._folder / f"{subject.file}.key")
-        if not self._good(pair, subject):
-            _write_pair(pair, *self.sign(subject, timedelta(days=LEAF_DAYS)))
-        return pair
-
-    def _good(self, pair: Pair, subject: _Subject) -> bool:
-        if not (pair.cert.exists() and pair.key.exists()):
-            return False
-        cert = x509.load_pem_x509_certificate(pair.cert.read_bytes())
-        try:
-            cert.verify_directly_issued_by(self._cert)
-        except Exception:  # whatever makes it not ours is a reason to make a new one
-            return False
-        fresh = cert.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEW_DAYS)
-        return fresh and cert.subject == _name(subject.name, subject.groups)
-
-    def sign(self, subject: _Subject, lifetime: timedelta) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(subject.name, subject.groups), self._cert.subject, key.public_key(), lifetime)
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_usage(sign=False), critical=True)
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if subject.server else ExtendedKeyUsageOID.CLIENT_AUTH
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._cert.public_key())  # type: ignore[arg-type]
-        builder = builder.add_extension(authority, critical=False)
-        if subject.server:
-            names: list[x509.GeneralName] = [x509.DNSName(name) for name in _SERVER_NAMES]
-            names += [x509.IPAddress(ipaddress.ip_address(address)) for address in _SERVER_ADDRESSES]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(self._key, hashes.SHA256()), key  # type: ignore[arg-type]
-
-
-def _name(common: str, groups: Sequence[str]) -> x509.Name:
-    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-    return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))  # clocks of clients may be behind
-        .not_valid_after(now + lifetime)
-    )
-
-
-def _usage(*, sign: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=sign,
-        crl_sign=sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _write_pair(pair: Pair, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    """The key first: a certificate on disk always has its key."""
-    write_private(pair.key, _encoded(key))
-    write_private(pair.cert, cert.public_bytes(serialization.Encoding.PEM))
-
-
-def _encoded(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file atomically; only its owner may read it."""
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from birth
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+    return cert.public_bytes(serialization.Encoding.PEM), encoded(key)
 
 
 def write_kubeconfig(

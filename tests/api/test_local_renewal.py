@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography import x509
 
+from virt_kube import certificates
 from virt_local import components, pki
 from virt_local.settings import Places, Settings
 
@@ -24,7 +25,7 @@ async def test_certificates_near_their_end_are_renewed_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(components, "RENEW_EVERY", 0.2)
-    monkeypatch.setattr(pki, "LEAF_DAYS", pki.RENEW_DAYS - 1)
+    monkeypatch.setattr(certificates, "LEAF_DAYS", certificates.RENEW_DAYS - 1)
     places = Places(tmp_path / "s", tmp_path / "r")
     for folder in (places.state, places.run):
         folder.mkdir()

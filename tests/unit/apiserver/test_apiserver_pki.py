@@ -12,13 +12,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from virt_kube import certificates
 from virt_kube.admission import UserInfo
 from virt_local import pki
 from virt_local.apiserver import authn
 from virt_local.errors import PkiError
 
 
-def certificate(pair: pki.Pair) -> x509.Certificate:
+def certificate(pair: certificates.Pair) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pair.cert.read_bytes())
 
 
@@ -31,7 +32,7 @@ def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
 
 
 def test_leaves_near_their_end_are_renewed_and_the_ca_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pki, "LEAF_DAYS", pki.RENEW_DAYS - 1)
+    monkeypatch.setattr(certificates, "LEAF_DAYS", certificates.RENEW_DAYS - 1)
     made = pki.ensure(tmp_path)
     old, authority = certificate(made.admin), made.ca.read_bytes()
     monkeypatch.undo()
@@ -62,7 +63,7 @@ def test_certificates_say_who_one_is(tmp_path: Path) -> None:
     made = pki.ensure(tmp_path)
 
     class Tls:
-        def __init__(self, pair: pki.Pair) -> None:
+        def __init__(self, pair: certificates.Pair) -> None:
             from cryptography.hazmat.primitives.serialization import Encoding
 
             self._bytes = certificate(pair).public_bytes(Encoding.DER)
