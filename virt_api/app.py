@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket as socketlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -34,6 +32,7 @@ from virt_api.authorize import authorize
 from virt_api.negotiate import acceptable
 from virt_api.objects import KUBE
 from virt_kube.api import ApiError, KubeClient
+from virt_kube.unix_sockets import listen_privately
 from virt_types.errors import VirtError
 
 log = logging.getLogger("virt_api.app")
@@ -84,24 +83,12 @@ async def serve(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN)
     try:
         await runner.setup()
-        await web.SockSite(runner, _listen(socket)).start()
+        await web.SockSite(runner, listen_privately(socket)).start()
         log.info("subresource api listens socket=%s", socket)
         ready()
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
-
-
-def _listen(path: Path) -> socketlib.socket:
-    """A unix socket in place of one nobody listens on any more, which is what kill -9 leaves."""
-    path.unlink(missing_ok=True)
-    listening = socketlib.socket(socketlib.AF_UNIX, socketlib.SOCK_STREAM)
-    mask = os.umask(0o177)
-    try:
-        listening.bind(str(path))
-    finally:
-        os.umask(mask)
-    return listening
 
 
 def _routes() -> list[web.RouteDef]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def run(  # noqa: PLR0917  typer calls it by keyword
     """Run the node agent."""
     if context.invoked_subcommand is not None:
         return
+    os.umask(0o022)  # QEMU's user has to pass through our directories; what is nobody's business has modes of its own
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",

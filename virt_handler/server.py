@@ -40,6 +40,7 @@ from virt_handler.records import Record, Records
 from virt_handler.streams import DEFAULT_REPLAY, MAX_REPLAY, Active, console, session
 from virt_kube.api import Json
 from virt_kube.informer import Informer
+from virt_kube.unix_sockets import listen_privately
 from virt_types.errors import VirtError
 from virt_types.v1 import VirtualMachineInstance
 
@@ -254,17 +255,7 @@ def _number(text: str | None, default: int, limit: int) -> int:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket only its owner may open, from its first moment."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
     try:
-        sock.bind(str(path))
+        return listen_privately(path)
     except OSError as error:
-        sock.close()
         raise ConsoleError(f"can't listen on {path}: {error.strerror}") from None
-    finally:
-        os.umask(before)
-    sock.listen(128)
-    return sock

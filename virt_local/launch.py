@@ -39,6 +39,7 @@ def up(settings: Settings, *, say: Say, foreground: bool, timeout: float) -> Pro
 
     None when all of it runs already. In the foreground it returns when the supervisor ends.
     """
+    os.umask(0o022)  # QEMU's user has to pass through our directories; what is nobody's business has modes of its own
     _prepare(settings)
     register = Register(settings.places.register)
     with register.locked():

@@ -264,9 +264,10 @@ def _provision(directory: Path, uid: str, size: int | None) -> None:
     """Make the directory and, with a size, its image; done before, it only checks that they are this claim's."""
     directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     owner = directory / OWNER
-    if owner.exists() and owner.read_text() != uid:
+    if not owner.exists():
+        _write_durably(owner, uid)
+    elif owner.read_text() != uid:
         raise FileExistsError(0, "it holds the volume of another claim that was not removed; move it away")
-    owner.write_text(uid)
     image = directory / IMAGE
     if size is None or image.exists():
         return
@@ -276,6 +277,21 @@ def _provision(directory: Path, uid: str, size: int | None) -> None:
         os.fsync(file.fileno())
     partial.chmod(0o600)
     partial.rename(image)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """All of the text or no file, whenever the power fails."""
+    partial = path.with_name(f".{path.name}")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _extend(image: Path, size: int) -> None:

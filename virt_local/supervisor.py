@@ -8,7 +8,6 @@ and are restarted with it; otherwise they use the kubeconfig of their account.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import gc
 import logging
@@ -154,8 +153,12 @@ class Supervisor:
             with self._register.locked():
                 self._register.put(self.process)
 
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(asyncio.to_thread(write))
+        writing = asyncio.ensure_future(asyncio.to_thread(write))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing  # or it would write after whoever ends us has removed our entry
+            raise
 
 
 def _text(err: BaseException) -> str:

@@ -70,6 +70,31 @@ async def test_a_name_in_a_rule_is_the_only_one(api: Api) -> None:
     assert (await api("GET", f"{NS}/secrets?fieldSelector=metadata.name!=mine", **AS_ALICE)).code == 403
 
 
+APPLY = "application/apply-patch+yaml"
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "method", "path"),
+    [
+        ("v1", "ConfigMap", "PATCH", f"{NS}/configmaps/new?fieldManager=alice"),
+        ("coordination.k8s.io/v1", "Lease", "PUT", "/apis/coordination.k8s.io/v1/namespaces/default/leases/new"),
+    ],
+)
+async def test_who_may_change_may_not_therefore_make(
+    api_version: str, kind: str, method: str, path: str, api: Api
+) -> None:
+    plural = f"{kind.lower()}s"
+    rule = {"verbs": ["update", "patch"], "apiGroups": [api_version.rpartition("/")[0]], "resources": [plural]}
+    await made(api, f"{RBAC}/namespaces/default/roles", {"metadata": {"name": "r"}, "rules": [rule]})
+    await made(api, f"{RBAC}/namespaces/default/rolebindings", binding("r", ALICE, kind="Role"))
+    body = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "new"}}
+    content = APPLY if method == "PATCH" else "application/json"
+    answer = await api(method, path, body, content=content, **AS_ALICE)
+    assert answer.code == 403
+    assert f'User "alice" cannot create resource "{plural}"' in answer.body["message"]
+    assert (await api(method, path, body, content=content)).code == 201, "whoever may create may do it so"
+
+
 async def test_a_role_that_gathers_has_what_others_add(api: Api) -> None:
     label = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
     rule = {"verbs": ["get"], "apiGroups": ["example.io"], "resources": ["widgets"]}

@@ -123,9 +123,14 @@ async def _create(path: Path, options: tuple[str, ...], *size: str) -> None:
 
 
 def create_raw(path: Path, size: int, dir_fd: int | None = None) -> int:
-    """A new sparse raw image; its open descriptor. Raises FileExistsError."""
+    """A new sparse raw image; its open descriptor. Raises OSError, and then leaves nothing behind."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660, dir_fd=dir_fd)
-    os.truncate(fd, size)
+    try:
+        os.truncate(fd, size)
+    except OSError:
+        os.close(fd)
+        os.unlink(path, dir_fd=dir_fd)
+        raise
     return fd
 
 

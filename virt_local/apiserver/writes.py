@@ -97,6 +97,7 @@ class Writer:
         """PUT. Kinds that allow it are created when absent."""
         if self._store.get(call.key) is None:
             if call.resource.creates_on_update and not call.subresource:
+                self._guard.require_create(call)
                 return await self.create(call, obj, duplicates)
             raise call.not_found()
         obj = identified(call, obj, patched=False)
@@ -156,6 +157,7 @@ class Writer:
     async def _create_applied(self, call: Call, applied: Json) -> Answer:
         if call.subresource:
             raise call.not_found()
+        self._guard.require_create(call)
         if uid := applied["metadata"].get("uid"):
             causes = [invalid_value("metadata.uid", uid, "field is immutable")] * metadata.UPDATE_LAYERS
             raise invalid(call.resource.group, call.resource.kind, call.name, causes)

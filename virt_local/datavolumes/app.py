@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from virt_kube.clock import system_clock
 from virt_kube.events import EventRecorder
 from virt_kube.informer import Key
 from virt_kube.runner import Runner
+from virt_kube.unix_sockets import listen_privately
 from virt_kube.workqueue import WorkQueue
 from virt_local.claims import DIRECTORY_MODE
 from virt_local.datavolumes.caches import Caches
@@ -119,12 +119,7 @@ async def _listen(uploads: Uploads, servers: UploadServers) -> tuple[web.AppRunn
     proxy = web.AppRunner(uploads.proxy, access_log=None, shutdown_timeout=STOP_GRACE)
     for runner in (api, proxy):
         await runner.setup()
-    await asyncio.to_thread(servers.socket.unlink, missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        await web.UnixSite(api, str(servers.socket)).start()
-    finally:
-        os.umask(before)
+    await web.SockSite(api, listen_privately(servers.socket)).start()
     try:
         await web.TCPSite(proxy, servers.host, PREFERRED_PORT, ssl_context=servers.tls).start()
     except OSError:

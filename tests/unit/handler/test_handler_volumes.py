@@ -395,3 +395,10 @@ def test_broken_base64_names_its_field() -> None:
     assert source is not None
     with pytest.raises(HandlerError, match=r"f\.userDataBase64 is not base64"):
         cloudinit.seed(source, {}, "f")
+
+
+def test_a_disk_that_cant_be_made_leaves_nothing_that_looks_like_one(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(OSError, match="too large"):
+            disk_images.create_raw(tmp_path / "disk.img", 1 << 62)
+        assert list(tmp_path.iterdir()) == []

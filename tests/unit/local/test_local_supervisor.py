@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,3 +95,31 @@ def test_settings_survive_the_way_to_the_supervisors_process(tmp_path: Path) -> 
         registry_mirrors={"docker.io": "http://127.0.0.1:5000"},
     )
     assert decode(encode(chosen)) == chosen
+
+
+async def test_an_end_while_a_crash_is_written_down_is_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = settings(tmp_path, "proxy")
+    chosen.places.run.mkdir(parents=True)
+    writing, runs = threading.Event(), []
+    put = Register.put
+
+    def slowly(register: Register, process: Any) -> None:
+        if process.components["proxy"].state == "failed":
+            writing.set()
+            time.sleep(0.3)
+        put(register, process)
+
+    async def crash(_context: Any, _ready: Callable[[], None]) -> None:
+        runs.append("run")
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(Register, "put", slowly)
+    monkeypatch.setattr(supervisor, "FACTORIES", {"proxy": crash})
+    ours = Supervisor(chosen)
+    task = asyncio.create_task(ours.run())
+    await asyncio.to_thread(writing.wait, 5)
+    ours.stop()
+    async with asyncio.timeout(5):
+        await task
+    assert runs == ["run"]
+    assert Register(chosen.places.register).find(os.getpid()) is None, "the write that was under way came first"
