@@ -246,16 +246,24 @@ async def _create(user: KubeClient, prefix: str, count: int, *, admitted: bool) 
             await user.create(VIRTUAL_MACHINES, "default", machines[number])
 
     missing = {f"{prefix}-{number}" for number in range(count)}
-    since = (await user.list(VIRTUAL_MACHINES, "default")).resource_version
     creating = asyncio.gather(*(create(number) for number in range(count)))
     async with asyncio.timeout(DONE_WITHIN):
-        async for event in user.watch(VIRTUAL_MACHINES, "default", resource_version=since):
-            vm = json.loads(event.object)
-            if vm.get("status", {}).get("printableStatus") == "Running":
-                missing.discard(vm["metadata"]["name"])
+        while True:  # a real server ends a young definition's watches
+            page = await user.list(VIRTUAL_MACHINES, "default")
+            missing -= _running(page.items)
             if not missing:
                 break
+            async for event in user.watch(VIRTUAL_MACHINES, "default", resource_version=page.resource_version):
+                missing -= _running([event.object])
+                if not missing:
+                    break
         await creating
+
+
+def _running(machines: list[bytes]) -> set[str]:
+    """The names of those that say they run."""
+    found = map(json.loads, machines)
+    return {vm["metadata"]["name"] for vm in found if vm.get("status", {}).get("printableStatus") == "Running"}
 
 
 def _machine(name: str) -> Json:
@@ -276,15 +284,19 @@ async def _add_node(node: KubeClient) -> None:
 
 async def _agent(node: KubeClient) -> None:
     """What a node agent says of each VMI it is given: it runs."""
-    version = (await node.list(VIRTUAL_MACHINE_INSTANCES)).resource_version
     async with asyncio.TaskGroup() as tasks:
-        async for event in node.watch(VIRTUAL_MACHINE_INSTANCES, resource_version=version):
-            vmi = json.loads(event.object)
-            if event.type in ("ADDED", "MODIFIED") and vmi.get("status", {}).get("phase") == "Scheduled":
-                tasks.create_task(_run(node, vmi))
+        while True:
+            page = await node.list(VIRTUAL_MACHINE_INSTANCES)
+            for listed in page.items:
+                tasks.create_task(_run(node, json.loads(listed)))
+            async for event in node.watch(VIRTUAL_MACHINE_INSTANCES, resource_version=page.resource_version):
+                if event.type in ("ADDED", "MODIFIED"):
+                    tasks.create_task(_run(node, json.loads(event.object)))
 
 
 async def _run(node: KubeClient, vmi: Json) -> None:
+    if vmi.get("status", {}).get("phase") != "Scheduled":
+        return
     now = rfc3339(time.time())
     stamps = [*vmi["status"]["phaseTransitionTimestamps"], {"phase": "Running", "phaseTransitionTimestamp": now}]
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": now}

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from virt_kube import certificates
-from virt_local import components, pki
+from virt_local import components
 from virt_local.settings import Places, Settings
 
 
@@ -32,7 +32,7 @@ async def test_certificates_near_their_end_are_renewed_while_it_runs(
     async with components.Api(Settings(places=places, node_name="n1")) as api:
         old = await asyncio.to_thread(served, api.server)
         kubeconfig = places.kubeconfig.read_bytes()
-        monkeypatch.setattr(pki, "LEAF_DAYS", 365)
+        monkeypatch.setattr(certificates, "LEAF_DAYS", 365)
         async with asyncio.timeout(20):
             while (await asyncio.to_thread(served, api.server)).serial_number == old.serial_number:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
