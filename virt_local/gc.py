@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
-from virt_kube.api import ApiError, Conflict, Json, KubeClient, NotFound, Propagation, Resource
+from virt_kube.api import ApiError, Conflict, KubeClient, NotFound, Propagation, Resource
 from virt_local import namespaces
 from virt_local.apiserver.builtins import CRD, NAMESPACE
 from virt_local.apiserver.definitions.names import CLEANUP_FINALIZER
@@ -27,6 +28,7 @@ from virt_local.store import Change, Key, Store
 log = logging.getLogger("virt_local.gc")
 
 RETRY_FIRST, RETRY_MOST = 0.05, 30.0  # seconds
+AT_ONCE = 5  # times that what somebody else changed is looked at again without a pause
 
 
 class _Owner(msgspec.Struct, rename="camel"):
@@ -107,16 +109,24 @@ class GarbageCollector:
     async def _attempt(self, key: Key) -> None:
         try:
             await self._work(key)
-        except (Conflict, NotFound):
-            self._enqueue(key)  # somebody else changed it: look again
-            await asyncio.sleep(0)
+        except (Conflict, NotFound) as error:  # somebody else changed it: look again
+            self._retry(key, error, at_once=AT_ONCE)
         except ApiError as error:
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
-            delay = min(RETRY_FIRST * 2**failures, RETRY_MOST)
-            log.warning("garbage collection failed object=%s error=%s retry_in=%.1f", "/".join(key), error, delay)
-            asyncio.get_running_loop().call_later(delay, self._enqueue, key)
+            self._retry(key, error)
+        except Exception as error:
+            log.exception("garbage collection failed object=%s", "/".join(key))
+            self._retry(key, error)
         else:
             self._failures.pop(key, None)
+
+    def _retry(self, key: Key, error: Exception, *, at_once: int = 0) -> None:
+        """Later, and later each time; the first `at_once` times without a pause."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = 0.0
+        if failures > at_once:
+            delay = min(RETRY_FIRST * 2 ** (failures - at_once), RETRY_MOST)
+            log.warning("garbage collection put off object=%s error=%s retry_in=%.1f", "/".join(key), error, delay)
+        asyncio.get_running_loop().call_later(delay, self._enqueue, key)
 
     def _changed(self, change: Change) -> None:
         if change.deleted:
@@ -214,7 +224,8 @@ class GarbageCollector:
     async def _finish(self, node: _Node) -> None:
         if ORPHAN in node.meta.finalizers:
             for key in tuple(self._dependents.get(node.meta.uid, ())):
-                await self._drop_owners(self._nodes[key], {node.meta.uid})
+                if (dependent := self._nodes.get(key)) is not None:  # it may have gone while we waited
+                    await self._drop_owners(dependent, {node.meta.uid})
             await self._drop_finalizer(node, ORPHAN)
         elif FOREGROUND in node.meta.finalizers:
             if not self._blocked(node):
@@ -269,24 +280,21 @@ class GarbageCollector:
         await self._client.delete(resource, *node.key[1:], uid=node.meta.uid, propagation=policy)
 
     async def _drop_owners(self, node: _Node, uids: set[str]) -> None:
-        kept = await self._current(node)
-        owners = [owner for owner in kept["metadata"].get("ownerReferences", []) if owner["uid"] not in uids]
-        await self._patch(node, [{"op": "replace", "path": "/metadata/ownerReferences", "value": owners}])
+        await self._narrow(node, "ownerReferences", lambda owner: owner["uid"] not in uids)
 
     async def _drop_finalizer(self, node: _Node, name: str) -> None:
-        current = await self._current(node)
-        finalizers = [found for found in current["metadata"].get("finalizers", []) if found != name]
-        test = {"op": "test", "path": "/metadata/resourceVersion", "value": current["metadata"]["resourceVersion"]}
-        await self._patch(node, [test, {"op": "replace", "path": "/metadata/finalizers", "value": finalizers}])
+        await self._narrow(node, "finalizers", lambda finalizer: finalizer != name)
 
-    async def _current(self, node: _Node) -> Json:
-        found: Json = msgspec.json.decode(await self._client.get(_resource(self._registry, node.key), *node.key[1:]))
-        return found
-
-    async def _patch(self, node: _Node, operations: list[Json]) -> None:
-        guard = {"op": "test", "path": "/metadata/uid", "value": node.meta.uid}
+    async def _narrow(self, node: _Node, field: str, keep: Callable[[Any], bool]) -> None:
+        """Keep some elements of a list in the metadata; Conflict when the object was changed meanwhile."""
         resource = _resource(self._registry, node.key)
-        await self._client.patch(resource, *node.key[1:], [guard, *operations])
+        meta = msgspec.json.decode(await self._client.get(resource, *node.key[1:]))["metadata"]
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": node.meta.uid},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": meta["resourceVersion"]},
+            {"op": "replace", "path": f"/metadata/{field}", "value": [one for one in meta.get(field, []) if keep(one)]},
+        ]
+        await self._client.patch(resource, *node.key[1:], patch)
 
 
 def _resource(registry: Registry, key: Key) -> Resource:

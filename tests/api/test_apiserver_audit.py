@@ -17,6 +17,7 @@ from virt_local.apiserver.audit import AuditLog, Entry
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.rbac import Attributes
 from virt_local.apiserver.server import ApiServer
+from virt_local.apiserver.tokens import Tokens
 from virt_local.errors import LocalError
 from virt_local.store import Store
 
@@ -173,3 +174,21 @@ def test_a_disk_that_is_full_costs_lines_only(tmp_path: Path, monkeypatch: pytes
 def test_a_path_that_can_not_be_written_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"a\.log can.t be written: No such file"):
         AuditLog(tmp_path / "nowhere" / "a.log")
+
+
+@pytest.mark.parametrize("agent", ["\udcff\udcfe", "\x80", "kubectl \udc80"])
+def test_nobody_hides_behind_bytes_that_are_no_text(agent: str, tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log")
+    entry = Entry(f"/api/v1/configmaps?x={agent}", "create", agent=agent)
+    entry.user = UserInfo("mallory", ())
+    log.record(entry, 201)
+    log.close()
+    (line,) = lines(tmp_path / "audit.log")
+    assert (line["user"]["username"], line["userAgent"]) == ("mallory", agent)
+
+
+async def test_a_token_of_odd_bytes_is_nobodys(audited: tuple[Api, Path]) -> None:
+    api, log = audited
+    authenticator = Authenticator(None, tokens=Tokens(api.store, log.with_name("tokens.key")))
+    for secret in ("\udcff\udcfe", "\x80.b.c", "a.\udcff.c"):
+        assert authenticator.by_token(secret) is None

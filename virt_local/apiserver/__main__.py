@@ -86,7 +86,11 @@ async def _run(options: argparse.Namespace) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await stop.wait()
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopped, collector}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if collector.done():
+            collector.result()  # without one nothing that is deleted would ever go
     finally:
         if collector is not None:
             collector.cancel()

@@ -6,6 +6,7 @@ components write. A thread of its own writes the file, and a full disk costs lin
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import queue
@@ -95,7 +96,7 @@ class AuditLog:
     def record(self, entry: Entry, code: int, status: Json | None = None, *, stage: str = "ResponseComplete") -> None:
         """Never waits and never raises."""
         try:
-            self._queue.put_nowait(msgspec.json.encode(entry.event(stage, code, status)) + b"\n")
+            self._queue.put_nowait(_line(entry.event(stage, code, status)))
         except queue.Full:
             self._lost += 1
 
@@ -145,6 +146,13 @@ class AuditLog:
         fresh = _open(self._path)
         os.close(self._file)
         self._file = fresh
+
+
+def _line(event: Json) -> bytes:
+    try:
+        return msgspec.json.encode(event) + b"\n"
+    except UnicodeEncodeError:  # a path or a header of bytes that are no text: nobody hides behind them
+        return json.dumps(event).encode() + b"\n"
 
 
 def _open(path: Path) -> int:

@@ -60,11 +60,11 @@ class Authenticator:
 
     def by_token(self, secret: str) -> Claimed | None:
         """Whose token this is; None when it is nobody's."""
-        given = secret.encode()
+        given = secret.encode(errors="surrogateescape")  # as the bytes came
         for token in self._static:
             if hmac.compare_digest(token.secret, given):
                 return Claimed(token.user, ())
-        return self._tokens.find(secret) if self._tokens else None
+        return self._tokens.find(secret) if self._tokens and secret.isascii() else None
 
 
 def impersonated(authorizer: Authorizer, headers: Any, user: UserInfo, asked: Attributes) -> UserInfo:
