@@ -162,9 +162,9 @@ def _pci_topology(metadata: ObjectMeta, spec: VirtualMachineInstanceSpec) -> Non
 
 
 def _cpu_request(domain: DomainSpec) -> None:
-    limit = domain.resources.limits.get("cpu")
-    if limit is not None:
-        domain.resources.requests.setdefault("cpu", limit)
+    requests, limit = domain.resources.requests, domain.resources.limits.get("cpu")
+    if limit is not None and _asked(limit) and not _asked(requests.get("cpu")):
+        requests["cpu"] = limit
 
 
 def _memory(domain: DomainSpec) -> None:
@@ -172,7 +172,13 @@ def _memory(domain: DomainSpec) -> None:
     if memory.guest is None:
         page = memory.hugepages.page_size if memory.hugepages else None
         resources = domain.resources
-        memory.guest = resources.requests.get("memory") or resources.limits.get("memory") or page
+        amounts = (resources.requests.get("memory"), resources.limits.get("memory"), page)
+        memory.guest = next((amount for amount in amounts if _asked(amount)), None)
+
+
+def _asked(amount: Quantity | None) -> bool:
+    """Whether it is an amount other than none; what can't be read is for validation to tell."""
+    return amount is not None and _number(amount) != 0
 
 
 def _cpu_topology(domain: DomainSpec) -> None:
@@ -364,7 +370,7 @@ def _max_guest(domain: DomainSpec, settings: Settings) -> None:
         or (cpu is not None and cpu.numa is not None and cpu.numa.guest_mapping_passthrough is not None)
     )
     if not impossible:
-        memory.max_guest = canonical_like(memory.guest, guest * settings.max_hotplug_ratio)
+        memory.max_guest = canonical(f"{guest * settings.max_hotplug_ratio / 1024:f}Ki")
 
 
 def canonical_like(model: Quantity | None, value: Decimal) -> str:

@@ -25,7 +25,7 @@ GATES: Mapping[str, bool] = MappingProxyType(
         "Sidecar": False,
         "VSOCK": False,
         "VirtioFs": False,  # file systems on claims
-        "WorkloadEncryptionSEV": False,
+        "WorkloadEncryptionSEV": True,  # whether a node can is the node's to say
         "WorkloadEncryptionTDX": False,
     }
 )

@@ -31,9 +31,11 @@ from virt_types.v1 import (
     VirtualMachineSpec,
 )
 from virt_types.validation import (
+    claims,
     compute,
     datavolume,
     disks,
+    firmware,
     guest,
     machine,
     many,
@@ -47,10 +49,12 @@ from virt_types.validation.scope import Rule, Scope, dns_subdomain_faults, inval
 
 SPEC_RULES: tuple[Rule, ...] = (
     *guest.RULES,
+    *firmware.RULES,
     *compute.RULES,
     *disks.RULES,
     *volumes.RULES,
     *network.RULES,
+    *claims.RULES,
     *pod.RULES,
     *scheduling.RULES,
 )

@@ -98,34 +98,33 @@ def guest_memory(scope: Scope) -> Iterator[Cause]:
 def hugepages(scope: Scope) -> Iterator[Cause]:
     domain = scope.spec.domain
     pages = domain.memory.hugepages if domain.memory else None
-    if domain.memory is None or pages is None or pages.page_size is None:
+    if domain.memory is None or pages is None:
         return
     size = number(pages.page_size)
     page_field = scope.at(PAGE_SIZE)
+    if not pages.page_size:
+        yield invalid(page_field, f"{page_field} '': {QUANTITY_TEXT}")
     if size is None:
         return
     if size <= 0:  # upstream divides by it
         yield invalid(page_field, f"{page_field} '{pages.page_size}': must be greater than 0.")
         return
-    # The guest's own size counts where it is given, what is requested otherwise.
-    if domain.memory.guest is not None:
-        field, amount = scope.at(GUEST), domain.memory.guest
-    elif "memory" in domain.resources.requests:
-        field, amount = scope.at(REQUESTS_MEMORY), domain.resources.requests["memory"]
-    else:
-        return
+    page = f"{page_field} '{pages.page_size}'"
+    requested = domain.resources.requests.get("memory")
+    yield from _in_pages(scope.at(REQUESTS_MEMORY), requested, size, page)
+    if domain.memory.guest != requested:
+        yield from _in_pages(scope.at(GUEST), domain.memory.guest, size, page)
+
+
+def _in_pages(field: str, amount: Quantity | None, size: Decimal, page: str) -> Iterator[Cause]:
+    """Memory that can't be made of whole pages; an amount of 0 is none (a rule of its own says so)."""
     wanted = number(amount)
-    if wanted is None:
+    if not wanted:
         return
     if wanted < size:
-        yield invalid(
-            field,
-            f"{field} '{_plain(amount)}' must be equal to or larger than page size {page_field} '{pages.page_size}'",
-        )
+        yield invalid(field, f"{field} '{_plain(amount)}' must be equal to or larger than page size {page}")
     elif wanted % size:
-        yield invalid(
-            field, f"{field} '{_plain(amount)}' is not a multiple of the page size {page_field} '{pages.page_size}'"
-        )
+        yield invalid(field, f"{field} '{_plain(amount)}' is not a multiple of the page size {page}")
 
 
 def max_guest(scope: Scope) -> Iterator[Cause]:
@@ -187,7 +186,10 @@ def cpu_topology(scope: Scope) -> Iterator[Cause]:
         if value is not None and value < 1:  # upstream takes 0, and counts it as 1
             field = scope.at(f"domain.cpu.{name}")
             yield invalid(field, f"{field} '{value}': must be greater than 0, or left out.")
-    if cpu.max_sockets and (cpu.sockets or 0) > cpu.max_sockets:
+    if cpu.max_sockets is not None and cpu.max_sockets < 0:
+        field = scope.at("domain.cpu.maxSockets")
+        yield invalid(field, f"{field} '{cpu.max_sockets}': must be greater than or equal to 0.")
+    elif cpu.max_sockets and (cpu.sockets or 0) > cpu.max_sockets:
         field = scope.at("domain.cpu.sockets")
         yield invalid(field, "Number of sockets in CPU topology is greater than the maximum sockets allowed")
 

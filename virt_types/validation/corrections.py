@@ -73,10 +73,25 @@ CORRECTIONS = (
     Correction(r"spec\.Sound", "spec.domain.devices.sound", "spec.Sound"),
     Correction(r"spec\.launchSecurity", "spec.domain.launchSecurity", "spec.launchSecurity"),
     Correction(
-        r"spec\.nodeAffinity",
-        "spec.affinity.nodeAffinity",
+        r"spec\.(node|pod|podAnti)Affinity",
+        r"spec.affinity.\1Affinity",
         "spec.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
     ),
+    Correction(
+        r"(pod(?:Anti)?Affinity\.\S*)\.namespace\b",
+        r"\1.namespaces",
+        "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].namespace",
+    ),
+    Correction(
+        r"topologySpreadConstraints\.labelSelector",
+        "topologySpreadConstraints[0].labelSelector",
+        "spec.topologySpreadConstraints.labelSelector.matchLabels",
+    ),
+    Correction(r"spec\.domain\.volumes", "spec.volumes", "spec.domain.volumes[0]"),
+    Correction(r"spec\[(\d+)\]", r"spec.domain.devices.interfaces[\1]", "spec[0].bootOrder"),
+    Correction(r"spec\.acpi", "spec.domain.firmware.acpi", "spec.acpi.slicNameRef"),
+    Correction(r"spec\.GPUs", "spec.domain.devices.gpus", "spec.GPUs"),
+    Correction(r"spec\.video\b", "spec.domain.devices.video", "spec.video"),
     Correction(r"^Status\.volumeRequests", "status.volumeRequests", "Status.volumeRequests"),
     Correction(r"spec\.migrationPriority", "spec.priority", "spec.migrationPriority"),
     # Words.

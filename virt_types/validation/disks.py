@@ -60,6 +60,17 @@ def volumes_of_disks(scope: Scope) -> Iterator[Cause]:
         if disk.lun is not None and volume is not None and not (volume.data_volume or volume.persistent_volume_claim):
             message = f"{path}.lun can only be mapped to a DataVolume or PersistentVolumeClaim volume."
             yield invalid(f"{path}.lun", message)
+        if volume is not None and volume.downward_metrics is not None:
+            yield from _metrics_disk(path, disk)
+
+
+def _metrics_disk(path: str, disk: Disk) -> Iterator[Cause]:
+    must = "DownwardMetrics volume must be mapped to"
+    if disk.disk is None:
+        yield required(f"{path}.disk", f"{must} a disk, but disk is not set on {path}.disk.")
+    elif disk.disk.bus not in (None, "", "virtio"):
+        field = f"{path}.disk.bus"
+        yield invalid(field, f"{must} virtio bus, but {field} is set to {shown(disk.disk.bus)}")
 
 
 def boot_orders(scope: Scope) -> Iterator[Cause]:
@@ -110,11 +121,11 @@ def io_threads(scope: Scope) -> Iterator[Cause]:
     if domain.io_threads_policy is not None and domain.io_threads_policy not in IO_THREAD_POLICIES:
         message = f"Invalid IOThreadsPolicy ({shown(domain.io_threads_policy)})"
         yield invalid(scope.at("domain.ioThreadsPolicy"), message)
-    if domain.io_threads_policy == "supplementalPool":
-        count = domain.io_threads.supplemental_pool_thread_count if domain.io_threads else None
-        if not count or count < 1:
-            message = "the number of iothreads needs to be set and positive for the dedicated policy"
-            yield invalid(scope.at("domain.ioThreads.count"), message)
+    count = domain.io_threads.supplemental_pool_thread_count if domain.io_threads else None
+    wanted = domain.io_threads_policy == "supplementalPool"
+    if (count is None and wanted) or (count is not None and count < wanted):
+        message = "the number of iothreads needs to be set and positive for the dedicated policy"
+        yield invalid(scope.at("domain.ioThreads.count"), message)
     for path, disk in scope.disks:
         for _, target in _targets(disk) if disk.dedicated_io_thread else ():
             if target.bus not in (None, "", "virtio"):
@@ -137,7 +148,8 @@ def drivers(scope: Scope) -> Iterator[Cause]:
         if disk.cache and disk.cache not in CACHES:
             yield invalid(f"{path}.cache", f"{path}.cache has invalid value {shown(disk.cache)}")
         if disk.io and disk.io not in IO_MODES:
-            message = f"Disk IO mode for {path}.io is not supported. Supported modes are: native, threads."
+            disks = scope.at("domain.devices.disks")
+            message = f"Disk IO mode for {disks} is not supported. Supported modes are: native, threads."
             yield unsupported(f"{path}.io", message)
         if disk.error_policy is not None and disk.error_policy not in ERROR_POLICIES:
             message = f'{path}.errorPolicy has invalid value "{shown(disk.error_policy)}"'
@@ -154,7 +166,7 @@ def pci_addresses(scope: Scope) -> Iterator[Cause]:
         field = f"{path}.disk.pciAddress"
         if target.bus not in (None, "", "virtio"):
             yield invalid(field, f"disk {path} - setting a PCI address is only possible with bus type virtio.")
-        elif PCI_ADDRESS.fullmatch(target.pci_address) is None:
+        if PCI_ADDRESS.fullmatch(target.pci_address) is None:
             yield invalid(field, f"disk {path} has malformed PCI address ({shown(target.pci_address)}).")
 
 
@@ -167,25 +179,26 @@ def block_sizes(scope: Scope) -> Iterator[Cause]:
         matching = size.match_volume is not None and size.match_volume.enabled is not False
         if size.custom is not None and matching:
             yield invalid(field, "Block size matching can't be enabled together with a custom value")
-        if size.custom is not None:
+        elif size.custom is not None:
             sata = any(target.bus == "sata" for _, target in _targets(disk))
             yield from _custom_block_size(f"{field}.custom", size.custom, sata=sata)
 
 
 def _custom_block_size(field: str, size: CustomBlockSize, *, sata: bool) -> Iterator[Cause]:
+    """How the numbers go together; if they do, each by itself."""
     logical, physical = size.logical or 0, size.physical or 0
+    granularity = size.discard_granularity
     if logical > physical:
         message = f"Logical size {logical} must be the same or less than the physical size of {physical}"
         yield invalid(f"{field}.logical", message)
-        return
-    for name, value in (("logical", logical), ("physical", physical)):
-        yield from (invalid(f"{field}.{name}", fault) for fault in _block_faults(value))
-    if sata and logical != SMALLEST_BLOCK:
-        yield invalid(f"{field}.logical", f"Logical size {logical} must be 512 for SATA devices")
-    granularity = size.discard_granularity
-    if granularity and logical > 0 and granularity % logical:
+    elif sata and logical != SMALLEST_BLOCK:
+        yield invalid(f"{field}.logical", f"Logical size {logical} must be {SMALLEST_BLOCK} for SATA devices")
+    elif granularity and logical and granularity % logical:
         message = f"Discard granularity {granularity} must be multiples of logical size {logical}"
         yield invalid(f"{field}.discardGranularity", message)
+    else:
+        for name, value in (("logical", logical), ("physical", physical)):
+            yield from (invalid(f"{field}.{name}", fault) for fault in _block_faults(value))
 
 
 def _block_faults(value: int) -> Iterator[str]:

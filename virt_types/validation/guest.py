@@ -1,17 +1,16 @@
-"""Rules about the guest's name, start, firmware and small devices.
+"""Rules about the guest's name, start and small devices.
 
-Specification 5.4, rules 19, 20, 27, 42 to 45, 67 to 75, 88 to 91, 95 and 96.
+Specification 5.4, rules 19, 20, 27, 42 to 45, 67 to 75 and 96.
 """
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
+from virt_types.defaults import HYPERV_NEEDS
 from virt_types.errors import Cause
-from virt_types.v1 import EFI, Timer, Volume
+from virt_types.v1 import FeatureHyperv, Timer
 from virt_types.validation.scope import (
     Rule,
     Scope,
@@ -31,28 +30,25 @@ VIDEO_MODELS = {
     "arm64": ("virtio", "ramfb"),
     "s390x": ("virtio",),
 }
-PANIC_MODELS = {"amd64": ("hyperv", "isa", "pvpanic"), "arm64": ("pvpanic",), "s390x": ()}
+PANIC_MODELS = ("hyperv", "isa", "pvpanic")
 TICK_POLICIES = {
     "hpet": ("delay", "catchup", "merge", "discard"),
     "pit": ("delay", "catchup", "discard"),
     "rtc": ("delay", "catchup"),
 }
 RTC_TRACKS = ("guest", "wall")
-# ACPI tables come from volumes of these types.
-TABLE_VOLUMES = ("secret",)
-SMBIOS_SERIAL = re.compile(r"[\x20-\x7e]{0,256}", re.ASCII)
 
 
 def names(scope: Scope) -> Iterator[Cause]:
     spec = scope.spec
     if spec.hostname:
         field = scope.at("hostname")
-        for fault in dns_label_faults(spec.hostname):
-            yield invalid(field, f"{field} does not conform to the kubernetes DNS_LABEL rules : {fault}")
+        if faults := ", ".join(dns_label_faults(spec.hostname)):
+            yield invalid(field, f"{field} does not conform to the kubernetes DNS_LABEL rules : {faults}")
     if spec.subdomain:
         field = scope.at("subdomain")
-        for fault in dns_subdomain_faults(spec.subdomain):
-            yield invalid(field, f"{field} does not conform to the kubernetes DNS_SUBDOMAIN rules : {fault}")
+        if faults := ", ".join(dns_subdomain_faults(spec.subdomain)):
+            yield invalid(field, f"{field} does not conform to the kubernetes DNS_SUBDOMAIN rules : {faults}")
 
 
 def strategies(scope: Scope) -> Iterator[Cause]:
@@ -87,76 +83,6 @@ def architecture(scope: Scope) -> Iterator[Cause]:
         yield unsupported(field, f"{field} is not supported: {shown(machine.type)} (allowed values: [{listed}])")
 
 
-def identity(scope: Scope) -> Iterator[Cause]:
-    """Upstream takes any text, and libvirt then refuses the guest."""
-    firmware = scope.spec.domain.firmware
-    if firmware is None:
-        return
-    if firmware.uuid:
-        field = scope.at("domain.firmware.uuid")
-        try:
-            uuid.UUID(firmware.uuid)
-        except ValueError:
-            yield invalid(field, f"{field} '{shown(firmware.uuid)}' is not a UUID.")
-    if firmware.serial and SMBIOS_SERIAL.fullmatch(firmware.serial) is None:
-        field = scope.at("domain.firmware.serial")
-        yield invalid(field, f"{field} must be at most 256 printable ASCII characters.")
-
-
-def bootloader(scope: Scope) -> Iterator[Cause]:
-    domain = scope.spec.domain
-    loader = domain.firmware.bootloader if domain.firmware else None
-    if loader is None:
-        return
-    if loader.efi is not None and loader.bios is not None:
-        field = scope.at("domain.firmware.bootloader")
-        yield invalid(field, f"{field} has both EFI and BIOS configured, but they are mutually exclusive.")
-    smm = domain.features.smm if domain.features else None
-    if loader.efi is not None and _secure(loader.efi) and (smm is None or smm.enabled is False):
-        field = scope.at("domain")
-        text = "has EFI SecureBoot enabled. SecureBoot requires SMM, which is currently disabled."
-        yield invalid(field, f"{field} {text}")
-
-
-def _secure(efi: EFI) -> bool:
-    return efi.secure_boot is not False
-
-
-def kernel_boot(scope: Scope) -> Iterator[Cause]:
-    boot = scope.spec.domain.firmware.kernel_boot if scope.spec.domain.firmware else None
-    if boot is None:
-        return
-    field = scope.at("domain.firmware.kernelBoot")
-    container = boot.container
-    if boot.kernel_args and (container is None or not container.kernel_path):
-        yield invalid(f"{field}.kernelArgs", "kernel arguments cannot be provided without an external kernel")
-    if container is None:
-        return
-    if not container.image:
-        yield required(f"{field}.container.image", f"{field}.container must be defined with an image")
-    if not container.kernel_path and not container.initrd_path:
-        choice = "at least one of the following: kernelPath, initrdPath"
-        yield required(f"{field}.container", f"{field}.container must be defined with {choice}")
-
-
-def acpi_tables(scope: Scope) -> Iterator[Cause]:
-    acpi = scope.spec.domain.firmware.acpi if scope.spec.domain.firmware else None
-    if acpi is None:
-        return
-    field = scope.at("domain.firmware.acpi")
-    if not acpi.slic_name_ref and not acpi.msdm_name_ref:
-        yield required(field, "ACPI was set but no SLIC nor MSDM volume reference was set")
-    volumes: dict[str, Volume] = {volume.name: volume for volume in scope.spec.volumes}
-    for name, reference in (("slicNameRef", acpi.slic_name_ref), ("msdmNameRef", acpi.msdm_name_ref)):
-        if not reference:
-            continue
-        volume = volumes.get(reference)
-        if volume is None:
-            yield invalid(f"{field}.{name}", f"{field}.{name} does not have a matching Volume.")
-        elif all(getattr(volume, kind) is None for kind in TABLE_VOLUMES):
-            yield invalid(f"{field}.{name}", f"{field}.{name} refers to Volume of unsupported type.")
-
-
 def clock(scope: Scope) -> Iterator[Cause]:
     """Upstream takes any policy, and libvirt then refuses the guest."""
     timers = scope.spec.domain.clock.timer if scope.spec.domain.clock else None
@@ -173,15 +99,35 @@ def clock(scope: Scope) -> Iterator[Cause]:
 
 
 def hyperv(scope: Scope) -> Iterator[Cause]:
+    """Defaults switch on what a feature needs, unless it was switched off; a template has no defaults yet."""
     features = scope.spec.domain.features
-    if features is None or features.hyperv is None or features.hyperv_passthrough is None:
+    if features is None or features.hyperv is None:
         return
-    if features.hyperv_passthrough.enabled is not False:
+    field = scope.at("domain.features.hyperv")
+    for feature, needed in HYPERV_NEEDS:
+        if _on(features.hyperv, feature) and _off(features.hyperv, needed):
+            text = f"'{field}.{feature}' requires '{field}.{needed}', which was disabled."
+            yield invalid(f"{field}.{feature}", text)
+    spinlocks = features.hyperv.spinlocks
+    if spinlocks is not None and (spinlocks.spinlocks or 0) < 0:
+        retries = f"{field}.spinlocks.spinlocks"
+        yield invalid(retries, f"{retries} '{spinlocks.spinlocks}': must be greater than or equal to 0.")
+    if features.hyperv_passthrough is not None:
         yield invalid(
-            scope.at("domain.features.hyperv"),
+            field,
             "Cannot explicitly set hyperV features if HypervPassthrough is being used. "
             "Please use either HyperV or HypervPassthrough.",
         )
+
+
+def _on(hyperv: FeatureHyperv, name: str) -> bool:
+    state = getattr(hyperv, name)
+    return state is not None and state.enabled is not False
+
+
+def _off(hyperv: FeatureHyperv, name: str) -> bool:
+    state = getattr(hyperv, name)
+    return state is not None and state.enabled is False
 
 
 def inputs(scope: Scope) -> Iterator[Cause]:
@@ -226,16 +172,16 @@ def sound_video_panic(scope: Scope) -> Iterator[Cause]:
         if devices.autoattach_graphics_device is False:
             message = "Video configuration is not allowed when autoattachGraphicsDevice is set to false"
             yield invalid(field, message)
-        elif devices.video.type is not None and devices.video.type not in VIDEO_MODELS.get(arch, ()):
-            message = f"video model '{shown(devices.video.type)}' is not supported on {shown(arch)} architecture"
-            yield invalid(f"{field}.type", message)
+        elif arch in VIDEO_MODELS and (devices.video.type or "") not in VIDEO_MODELS[arch]:
+            message = f"video model '{shown(devices.video.type or '')}' is not supported on {arch} architecture"
+            yield unsupported(f"{field}.type", message)
+    if devices.panic_devices and arch == "s390x":
+        message = f"custom panic devices are not supported on {arch} architecture"
+        yield invalid(scope.at("domain.devices.panicDevices"), message)
     for index, panic in enumerate(devices.panic_devices):
         field = scope.at(f"domain.devices.panicDevices[{index}].model")
-        known = {model for models in PANIC_MODELS.values() for model in models}
-        if panic.model is not None and panic.model not in known:
+        if panic.model is not None and panic.model not in PANIC_MODELS:
             yield invalid(field, f"invalid PanicDeviceModel({shown(panic.model)})")
-        elif panic.model not in (None, *PANIC_MODELS.get(arch, ())):
-            yield invalid(field, f"custom panic devices are not supported on {shown(arch)} architecture")
 
 
 def gated(scope: Scope) -> Iterator[Cause]:
@@ -260,38 +206,6 @@ def reserved_overhead(scope: Scope) -> Iterator[Cause]:
     if memory is not None and memory.reserved_overhead is not None and not scope.settings.enabled("ReservedOverhead"):
         field = scope.at("domain.memory.reservedOverhead")
         yield invalid(field, "Reserved overhead memlock feature gate is not enabled in kubevirt-config")
-
-
-def launch_security(scope: Scope) -> Iterator[Cause]:
-    security = scope.spec.domain.launch_security
-    if security is None:
-        return
-    field = scope.at("domain.launchSecurity")
-    given = [name for name in ("sev", "snp", "tdx") if getattr(security, name, None) is not None]
-    if len(given) > 1:
-        yield invalid(field, "One and only one launchSecurity type can be set")
-        return
-    name = (given or ["sev"])[0]
-    gate = "WorkloadEncryptionTDX" if name == "tdx" else "WorkloadEncryptionSEV"
-    if not scope.settings.enabled(gate):
-        yield invalid(field, f"{gate} feature gate is not enabled in kubevirt-config")
-    elif (arch := scope.spec.architecture or scope.settings.architecture) != "amd64":
-        yield invalid(field, f"No launchSecurity support for architecture: {shown(arch)}")
-    else:
-        yield from (invalid(field, fault) for fault in _encryption_faults(scope, name.upper()))
-
-
-def _encryption_faults(scope: Scope, name: str) -> Iterator[str]:
-    """What an encrypted guest can't have."""
-    domain = scope.spec.domain
-    loader = domain.firmware.bootloader if domain.firmware else None
-    if loader is None or loader.efi is None:
-        yield f"{name} requires OVMF (UEFI)"
-    elif _secure(loader.efi):
-        yield f"{name} does not work along with SecureBoot"
-    for interface in domain.devices.interfaces:
-        if interface.boot_order is not None:
-            yield f"{name} does not work with bootable NICs: {shown(interface.name)}"
 
 
 def displays(scope: Scope) -> Iterator[Cause]:
@@ -329,10 +243,6 @@ RULES: tuple[Rule, ...] = (
     names,
     strategies,
     architecture,
-    identity,
-    bootloader,
-    kernel_boot,
-    acpi_tables,
     clock,
     hyperv,
     inputs,
@@ -340,7 +250,6 @@ RULES: tuple[Rule, ...] = (
     sound_video_panic,
     gated,
     reserved_overhead,
-    launch_security,
     displays,
     arm,
 )

@@ -21,7 +21,7 @@ from virt_types.v1 import (
     VirtualMachineInstancePresetSpec,
     VirtualMachineInstanceSpec,
 )
-from virt_types.validation import disks, guest
+from virt_types.validation import disks, firmware
 from virt_types.validation.scope import Rule, Scope, invalid, required
 
 WITH_VALUES, WITHOUT_VALUES = ("In", "NotIn"), ("Exists", "DoesNotExist")
@@ -29,9 +29,9 @@ PERCENT = re.compile(r"(-?\d{1,9})%", re.ASCII)
 # Of a preset only what it has without volumes and networks.
 PRESET_RULES: tuple[Rule, ...] = (
     *(rule for rule in disks.RULES if rule not in (disks.volumes_of_disks, disks.filesystems)),
-    guest.identity,
-    guest.bootloader,
-    guest.kernel_boot,
+    firmware.identity,
+    firmware.bootloader,
+    firmware.kernel_boot,
 )
 
 

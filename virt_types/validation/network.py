@@ -6,10 +6,11 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from operator import attrgetter
 
 from virt_types.errors import Cause
-from virt_types.v1 import Interface, Network
+from virt_types.v1 import Interface, Network, PortRange
 from virt_types.validation.disks import PCI_ADDRESS
 from virt_types.validation.scope import Rule, Scope, duplicate, invalid, required, shown, unsupported
 
@@ -28,6 +29,7 @@ STATES = frozenset(("absent", "up", "down"))
 RESERVED_MAC = "02:00:00:00:00:00"
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.ASCII)
 LONG_MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){6,18}[0-9a-f]{2}", re.ASCII)
+PROTOCOLS = ("TCP", "UDP")
 PRIVATE_DHCP_OPTIONS = range(224, 255)
 
 
@@ -170,7 +172,7 @@ def ports(scope: Scope) -> Iterator[Cause]:
                 yield required(f"{field}.port", "Port field is mandatory.")
             elif not 0 < port.port < 65536:
                 yield invalid(f"{field}.port", "Port field must be in range 0 < x < 65536.")
-            if (port.protocol or "TCP").upper() not in {"TCP", "UDP"}:
+            if port.protocol not in (None, "", *PROTOCOLS):
                 yield invalid(f"{field}.protocol", "Unknown protocol, only TCP or UDP allowed")
             if not port.name:
                 continue
@@ -190,9 +192,28 @@ def _port_ranges(path: str, interface: Interface) -> Iterator[Cause]:
         yield invalid(field, "portRanges are only supported on masquerade interfaces")
     if len(interface.port_ranges) > 10:
         yield invalid(field, "No more than 10 portRanges are allowed")
+        return
+    spans: dict[str, list[tuple[int, int]]] = {}
     for index, span in enumerate(interface.port_ranges):
-        if span.start > span.end:
-            yield invalid(f"{field}[{index}].start", "Start must be less than or equal to end")
+        name, fault = _range_fault(span)
+        if fault:
+            yield invalid(f"{field}[{index}].{name}", fault)
+        else:
+            spans.setdefault(span.protocol, []).append((span.start, span.end))
+    for protocol, found in spans.items():
+        for (start, end), (after, last) in pairwise(sorted(found)):
+            if after <= end:
+                yield invalid(field, f"{protocol} portRanges [{start}-{end}] and [{after}-{last}] overlap")
+
+
+def _range_fault(span: PortRange) -> tuple[str, str]:
+    """The first field that is wrong and why, nothing if none is."""
+    if span.protocol not in PROTOCOLS:
+        return "protocol", "Unknown protocol, only TCP or UDP allowed"
+    for name, word, port in (("start", "Start", span.start), ("end", "End", span.end)):
+        if not 0 < port < 65536:
+            return name, f"{word} must be a valid port number, 0 < x < 65536"
+    return "start", "Start must be less than or equal to end" if span.start > span.end else ""
 
 
 def states(scope: Scope) -> Iterator[Cause]:

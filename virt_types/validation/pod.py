@@ -6,10 +6,11 @@ import ipaddress
 from collections.abc import Iterator
 
 from virt_types.errors import Cause
-from virt_types.v1 import AccessCredential, Probe
-from virt_types.validation.scope import Rule, Scope, dns_subdomain_faults, invalid, required, shown, unsupported
+from virt_types.v1 import Probe, SSHPublicKeyAccessCredential, UserPasswordAccessCredential
+from virt_types.validation.scope import Rule, Scope, dns_subdomain_faults, invalid, one_of, required, shown
 
 DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+SCHEMES = ("HTTP", "HTTPS")
 PROBES = ("exec", "guest_agent_ping", "http_get", "tcp_socket")
 
 
@@ -35,6 +36,9 @@ def _probe(scope: Scope, field: str, probe: Probe) -> Iterator[Cause]:
         if not on_pod_network and not implied:
             message = f"{field}.{name} is only allowed if the Pod Network is attached"
             yield invalid(f"{field}.{name}", message)
+        scheme = getattr(handler, "scheme", None)
+        if scheme not in (None, "", *SCHEMES):
+            yield one_of(f"{field}.{name}.scheme", SCHEMES)
         if isinstance(handler.port, int) and not 0 < handler.port < 65536:
             yield invalid(f"{field}.{name}.port", f"{field}.{name}.port must be in range 0 < x < 65536.")
     for word, value in (
@@ -52,8 +56,7 @@ def dns(scope: Scope) -> Iterator[Cause]:
     policy, config = scope.spec.dns_policy, scope.spec.dns_config
     field = scope.at("dnsPolicy")
     if policy and policy not in DNS_POLICIES:
-        listed = ", ".join(DNS_POLICIES)
-        yield unsupported(field, f"DNSPolicy: {shown(policy)} is not supported, valid values: {listed}")
+        yield one_of(field, DNS_POLICIES)
     if policy == "None" and config is None:
         yield required(scope.at("dnsConfig"), f"must provide `dnsConfig` when `dnsPolicy` is {policy}")
     if config is None:
@@ -95,21 +98,15 @@ def credentials(scope: Scope) -> Iterator[Cause]:
         field = scope.at(f"accessCredentials[{index}]")
         if (credential.ssh_public_key is None) == (credential.user_password is None):
             yield invalid(field, f"{field} must have exactly one access credential type set")
-            continue
-        yield from _credential(scope, field, credential)
+        if credential.ssh_public_key is not None:
+            yield from _public_key(scope, field, credential.ssh_public_key)
+        if credential.user_password is not None:
+            yield from _password(field, credential.user_password)
 
 
-def _credential(scope: Scope, field: str, credential: AccessCredential) -> Iterator[Cause]:
-    key, password = credential.ssh_public_key, credential.user_password
-    source = key.source if key is not None else password.source if password is not None else None
-    if source is not None and source.secret is None:
-        name = "sshPublicKey" if key is not None else "userPassword"
-        yield invalid(f"{field}.{name}.source", f"{field} must have exactly one source set")
-    if password is not None and password.propagation_method.qemu_guest_agent is None:
-        at = f"{field}.userPassword.propagationMethod"
-        yield invalid(at, f"{field} must have exactly one propagationMethod set")
-    if key is None:
-        return
+def _public_key(scope: Scope, field: str, key: SSHPublicKeyAccessCredential) -> Iterator[Cause]:
+    if key.source.secret is None:
+        yield invalid(f"{field}.sshPublicKey.source", f"{field} must have exactly one source set")
     at, method = f"{field}.sshPublicKey.propagationMethod", key.propagation_method
     given = [way for way in (method.config_drive, method.no_cloud, method.qemu_guest_agent) if way is not None]
     if len(given) != 1:
@@ -123,7 +120,16 @@ def _credential(scope: Scope, field: str, credential: AccessCredential) -> Itera
             need = f"requires a {word} volume to exist when the {word} propagationMethod is in use."
             yield invalid(at, f"{field} {need}")
     if method.qemu_guest_agent is not None and not method.qemu_guest_agent.users:
-        yield invalid(at, f"{field} requires at least one user to be present in the users list")
+        need = "requires at least one user to be present in the users list"
+        yield invalid(f"{at}.qemuGuestAgent.users", f"{field} {need}")
+
+
+def _password(field: str, password: UserPasswordAccessCredential) -> Iterator[Cause]:
+    if password.source.secret is None:
+        yield invalid(f"{field}.userPassword.source", f"{field} must have exactly one source set")
+    if password.propagation_method.qemu_guest_agent is None:
+        at = f"{field}.userPassword.propagationMethod"
+        yield invalid(at, f"{field} must have exactly one propagationMethod set")
 
 
 RULES: tuple[Rule, ...] = (probes, dns, credentials)

@@ -15,10 +15,11 @@ from virt_types.k8s.scheduling import (
 )
 from virt_types.meta import LabelSelector, LabelSelectorRequirement
 from virt_types.names import label_value_problems, qualified_name_problems
-from virt_types.validation.scope import Rule, Scope, dns_label_faults, invalid, required, shown, unsupported
+from virt_types.validation.scope import Rule, Scope, dns_label_faults, duplicate, invalid, one_of, required, shown
 
 LISTED, BARE, COMPARED = ("In", "NotIn"), ("Exists", "DoesNotExist"), ("Gt", "Lt")
-EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+OPERATORS = ("DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn")
+EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 TOLERATION_OPERATORS = ("Equal", "Exists")
 UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
 NEEDED, PREFERRED = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
@@ -52,7 +53,9 @@ def _node_term(path: str, term: NodeSelectorTerm) -> Iterator[Cause]:
     yield from _requirements(f"{path}.matchExpressions", term.match_expressions)
     for index, one in enumerate(term.match_fields):
         field = f"{path}.matchFields[{index}]"
-        if one.operator not in LISTED:
+        if one.operator not in OPERATORS:
+            yield one_of(f"{field}.operator", OPERATORS)
+        elif one.operator not in LISTED:
             yield from _faults(f"{field}.operator", one.operator, ["not a valid selector operator"])
         elif len(one.values) != 1:
             text = "Required value: must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
@@ -72,10 +75,9 @@ def _requirements(path: str, requirements: list[NodeSelectorRequirement]) -> Ite
         elif operator in COMPARED and len(one.values) != 1:
             text = "Required value: must be specified single value when `operator` is 'Lt' or 'Gt'"
             yield required(values, f"{values}: {text}")
-        elif operator not in (*LISTED, *BARE, *COMPARED):
-            at = f"{field}.operator"
-            yield from _faults(at, operator, ["not a valid selector operator"])
-        yield from _faults(f"{field}.key", one.key, qualified_name_problems(one.key))
+        elif operator not in OPERATORS:
+            yield one_of(f"{field}.operator", OPERATORS)
+        yield from _faults(f"{field}.key", one.key, _qualified(one.key))
 
 
 def _weight(field: str, weight: int) -> Iterator[Cause]:
@@ -102,10 +104,12 @@ def neighbours(scope: Scope) -> Iterator[Cause]:
 
 def _term(path: str, term: PodAffinityTerm) -> Iterator[Cause]:
     yield from _topology_key(f"{path}.topologyKey", term.topology_key)
+    if not term.topology_key:
+        yield from _faults(f"{path}.topologyKey", "", _qualified(""))
     yield from _selector(f"{path}.labelSelector", term.label_selector)
     yield from _selector(f"{path}.namespaceSelector", term.namespace_selector)
-    for index, name in enumerate(term.namespaces):
-        yield from _faults(f"{path}.namespaces[{index}]", name, dns_label_faults(name))
+    for name in term.namespaces:
+        yield from _faults(f"{path}.namespaces", name, dns_label_faults(name))
     for field, keys in (("matchLabelKeys", term.match_label_keys), ("mismatchLabelKeys", term.mismatch_label_keys)):
         yield from _label_keys(f"{path}.{field}", keys, term.label_selector)
 
@@ -114,7 +118,7 @@ def _topology_key(field: str, key: str) -> Iterator[Cause]:
     if not key:
         yield required(field, f"{field}: {EMPTY}")
     else:
-        yield from _faults(field, key, qualified_name_problems(key))
+        yield from _faults(field, key, _qualified(key))
 
 
 def _label_keys(path: str, keys: list[str], selector: LabelSelector | None) -> Iterator[Cause]:
@@ -123,7 +127,7 @@ def _label_keys(path: str, keys: list[str], selector: LabelSelector | None) -> I
             "FieldValueForbidden", f"{path}: Forbidden: must not be specified when labelSelector is not set", path
         )
     for index, key in enumerate(keys):
-        yield from _faults(f"{path}[{index}]", key, qualified_name_problems(key))
+        yield from _faults(f"{path}[{index}]", key, _qualified(key))
 
 
 def _selector(path: str, selector: LabelSelector | None) -> Iterator[Cause]:
@@ -131,8 +135,8 @@ def _selector(path: str, selector: LabelSelector | None) -> Iterator[Cause]:
     if selector is None:
         return
     for key, value in selector.match_labels.items():
-        yield from _faults(f"{path}.matchLabels", key, qualified_name_problems(key))
-        yield from _faults(f"{path}.matchLabels", value, label_value_problems(value))
+        yield from _faults(f"{path}.matchLabels", key, _qualified(key))
+        yield from _faults(f"{path}.matchLabels", value, _label_value(value))
     for index, one in enumerate(selector.match_expressions):
         yield from _requirement(f"{path}.matchExpressions[{index}]", one)
 
@@ -145,9 +149,18 @@ def _requirement(path: str, one: LabelSelectorRequirement) -> Iterator[Cause]:
         yield Cause("FieldValueForbidden", f"{values}: {TAKES_NO_VALUES}", values)
     elif one.operator not in (*LISTED, *BARE):
         yield from _faults(f"{path}.operator", one.operator, ["not a valid selector operator"])
-    yield from _faults(f"{path}.key", one.key, qualified_name_problems(one.key))
+    yield from _faults(f"{path}.key", one.key, _qualified(one.key))
     for index, value in enumerate(one.values):
-        yield from _faults(f"{values}[{index}]", value, label_value_problems(value))
+        yield from _faults(f"{values}[{index}]", value, _label_value(value))
+
+
+def _qualified(key: str) -> list[str]:
+    """The Kubernetes that KubeVirt is built with counts characters."""
+    return [fault.replace(" bytes", " characters") for fault in qualified_name_problems(key)]
+
+
+def _label_value(value: str) -> list[str]:
+    return [fault.replace(" bytes", " characters") for fault in label_value_problems(value)]
 
 
 def _faults(field: str, value: str, problems: Iterable[str]) -> Iterator[Cause]:
@@ -159,7 +172,7 @@ def tolerations(scope: Scope) -> Iterator[Cause]:
         path = scope.at(f"tolerations[{index}]")
         operator, effect = toleration.operator or "Equal", toleration.effect
         if operator not in TOLERATION_OPERATORS:
-            yield _unsupported(f"{path}.operator", operator, TOLERATION_OPERATORS)
+            yield one_of(f"{path}.operator", TOLERATION_OPERATORS)
         elif operator == "Exists" and toleration.value:
             field = f"{path}.operator"
             fault = "value must be empty when `operator` is 'Exists'"
@@ -169,7 +182,7 @@ def tolerations(scope: Scope) -> Iterator[Cause]:
             fault = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
             yield invalid(field, f'{field}: Invalid value: "{operator}": {fault}')
         if effect and effect not in EFFECTS:
-            yield _unsupported(f"{path}.effect", effect, EFFECTS)
+            yield one_of(f"{path}.effect", EFFECTS)
         if toleration.toleration_seconds is not None and effect != "NoExecute":
             field = f"{path}.effect"
             fault = "effect must be 'NoExecute' when `tolerationSeconds` is set"
@@ -177,7 +190,8 @@ def tolerations(scope: Scope) -> Iterator[Cause]:
 
 
 def spread(scope: Scope) -> Iterator[Cause]:
-    for index, constraint in enumerate(scope.spec.topology_spread_constraints):
+    constraints = scope.spec.topology_spread_constraints
+    for index, constraint in enumerate(constraints):
         path = scope.at(f"topologySpreadConstraints[{index}]")
         if constraint.max_skew <= 0:
             field = f"{path}.maxSkew"
@@ -190,17 +204,16 @@ def spread(scope: Scope) -> Iterator[Cause]:
             ("nodeTaintsPolicy", constraint.node_taints_policy),
         ):
             if policy is not None and policy not in POLICIES:
-                yield _unsupported(f"{path}.{name}", policy, POLICIES)
+                yield one_of(f"{path}.{name}", POLICIES)
         if constraint.when_unsatisfiable not in UNSATISFIABLE:
-            yield _unsupported(f"{path}.whenUnsatisfiable", constraint.when_unsatisfiable, UNSATISFIABLE)
+            yield one_of(f"{path}.whenUnsatisfiable", UNSATISFIABLE)
         if constraint.min_domains is not None and constraint.min_domains <= 0:
             field = f"{path}.minDomains"
             yield invalid(field, f"{field}: Invalid value: {constraint.min_domains}: must be greater than zero")
-
-
-def _unsupported(field: str, value: str, allowed: tuple[str, ...]) -> Cause:
-    listed = ", ".join(f'"{one}"' for one in allowed)
-    return unsupported(field, f'{field}: Unsupported value: "{shown(value)}": supported values: {listed}')
+        pair = constraint.topology_key, constraint.when_unsatisfiable
+        if any(pair == (other.topology_key, other.when_unsatisfiable) for other in constraints[index + 1 :]):
+            field = f"{path}.{{topologyKey, whenUnsatisfiable}}"
+            yield duplicate(field, f'{field}: Duplicate value: "{{{shown(pair[0])}, {pair[1]}}}"')
 
 
 RULES: tuple[Rule, ...] = (node_affinity, neighbours, tolerations, spread)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
+from pathlib import PurePosixPath
 
 from virt_types.errors import Cause
 from virt_types.meta import Quantity
@@ -26,6 +27,7 @@ DNS_SUBDOMAIN_TEXT = (
     r"regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 MIB = 2**20
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 LONG = 64  # nothing a user sent is remembered that is longer
 QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
@@ -88,6 +90,11 @@ def unsupported(field: str, message: str) -> Cause:
     return Cause("FieldValueNotSupported", message, field)
 
 
+def one_of(field: str, allowed: Iterable[str]) -> Cause:
+    """As an API server speaks of an enumeration in a schema."""
+    return unsupported(field, f"{field} should be one of [{' '.join(allowed)}]")
+
+
 def duplicate(field: str, message: str) -> Cause:
     return Cause("FieldValueDuplicate", message, field)
 
@@ -123,7 +130,7 @@ def _dns_label_faults(name: str) -> Iterator[str]:
     if len(name) > 63:
         yield "must be no more than 63 characters"
     if DNS_LABEL.fullmatch(name[:64]) is None:
-        yield DNS_LABEL_TEXT
+        yield "must not contain dots" if DNS_SUBDOMAIN.fullmatch(name[:254]) is not None else DNS_LABEL_TEXT
 
 
 def dns_subdomain_faults(name: str) -> Iterator[str]:
@@ -131,3 +138,11 @@ def dns_subdomain_faults(name: str) -> Iterator[str]:
         yield "must be no more than 253 characters"
     if DNS_SUBDOMAIN.fullmatch(name[:254]) is None:
         yield DNS_SUBDOMAIN_TEXT
+
+
+def file_path(field: str, value: str) -> Iterator[Cause]:
+    """A path inside an image: absolute, to a file, without `.` and `..`."""
+    if value == "/":
+        yield invalid(field, f"{field} must not point to root")
+    elif not value.startswith("/") or str(PurePosixPath(value)) != value or ".." in value.split("/") or "\0" in value:
+        yield invalid(field, f"{field} must be an absolute path to a file without relative components")

@@ -6,26 +6,28 @@ import base64
 import binascii
 from collections.abc import Iterator
 from operator import attrgetter
-from pathlib import PurePosixPath
 
 from virt_types.errors import Cause
+from virt_types.k8s.pods import LocalObjectReference
 from virt_types.v1 import CloudInitConfigDriveSource, CloudInitNoCloudSource, Volume
 from virt_types.validation.scope import (
+    PULL_POLICIES,
     Rule,
     Scope,
     dns_label_faults,
     dns_subdomain_faults,
     duplicate,
+    file_path,
     invalid,
     number,
+    one_of,
     required,
     shown,
-    unsupported,
 )
 
 CLOUD_INIT_LIMIT = 2048
-PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 HOST_DISK_TYPES = ("Disk", "DiskOrCreate")
+RESERVED_DIRECTORIES = ("/var/run/kubevirt", "/var/run/libvirt")
 # Of these a guest can have one.
 ONLY_ONE = (
     ("service_account", "serviceAccount"),
@@ -62,9 +64,25 @@ def disks_of_volumes(scope: Scope) -> Iterator[Cause]:
     devices = scope.spec.domain.devices
     used = {disk.name for disk in devices.disks} | {filesystem.name for filesystem in devices.filesystems}
     for path, volume in scope.volumes:
-        carries_disk = volume.memory_dump is None and volume.container_path is None
-        if carries_disk and volume.name not in used:
+        if volume.memory_dump is None and volume.name not in used:
             yield invalid(f"{path}.name", f"{path}.name '{shown(volume.name)}' not found.")
+        if volume.container_path is not None:
+            yield from _container_path(scope, path, volume)
+
+
+def _container_path(scope: Scope, path: str, volume: Volume) -> Iterator[Cause]:
+    """A directory of the launcher is shared as one."""
+    devices, name = scope.spec.domain.devices, shown(volume.name)
+    if any(disk.name == volume.name for disk in devices.disks):
+        yield invalid(path, f"ContainerPath volume '{name}' must be mapped to a filesystem, not a disk")
+    if all(filesystem.name != volume.name for filesystem in devices.filesystems):
+        where = "must have a matching filesystem defined in spec.domain.devices.filesystems"
+        yield invalid(path, f"ContainerPath volume '{name}' {where}")
+    inside = volume.container_path.path if volume.container_path is not None else ""
+    for prefix in RESERVED_DIRECTORIES:
+        if inside.startswith(prefix):
+            message = f"ContainerPath volume '{name}' uses reserved path prefix '{prefix}'"
+            yield invalid(f"{path}.containerPath.path", message)
 
 
 def referred_names(scope: Scope) -> Iterator[Cause]:
@@ -101,20 +119,11 @@ def container_disks(scope: Scope) -> Iterator[Cause]:
             continue
         field = f"{path}.containerDisk"
         if disk.path:
-            yield from _file_path(f"{field}.path", disk.path)
+            yield from file_path(f"{field}.path", disk.path)
         if not disk.image:
             yield required(f"{field}.image", f"{field}.image is a required field")
-        if disk.image_pull_policy and disk.image_pull_policy not in PULL_POLICIES:
-            listed = " ".join(PULL_POLICIES)
-            yield unsupported(f"{field}.imagePullPolicy", f"{field}.imagePullPolicy should be one of [{listed}]")
-
-
-def _file_path(field: str, value: str) -> Iterator[Cause]:
-    """A path inside an image: absolute, to a file, without `.` and `..`."""
-    if value == "/":
-        yield invalid(field, f"{field} must not point to root")
-    elif not value.startswith("/") or str(PurePosixPath(value)) != value or ".." in value.split("/") or "\0" in value:
-        yield invalid(field, f"{field} must be an absolute path to a file without relative components")
+        if disk.image_pull_policy not in (None, "", *PULL_POLICIES):
+            yield one_of(f"{field}.imagePullPolicy", PULL_POLICIES)
 
 
 def empty_disks(scope: Scope) -> Iterator[Cause]:
@@ -159,8 +168,8 @@ def cloud_init(scope: Scope) -> Iterator[Cause]:
 
 
 def _cloud_init(field: str, source: CloudInit) -> Iterator[Cause]:
-    user = sum(map(bool, (source.user_data, source.user_data_base64, source.secret_ref)))
-    network = sum(map(bool, (source.network_data, source.network_data_base64, source.network_data_secret_ref)))
+    user = sum(map(bool, (source.user_data, source.user_data_base64, _named(source.secret_ref))))
+    network = sum(map(bool, (source.network_data, source.network_data_base64, _named(source.network_data_secret_ref))))
     if user > 1:
         yield invalid(field, f"{field} must have only one userdatasource set.")
     if network > 1:
@@ -177,6 +186,10 @@ def _cloud_init(field: str, source: CloudInit) -> Iterator[Cause]:
         elif size > CLOUD_INIT_LIMIT:
             limit = f"{field} {name}data exceeds {CLOUD_INIT_LIMIT} byte limit"
             yield invalid(field, f"{limit}. Should use {reference} for larger data.")
+
+
+def _named(secret: LocalObjectReference | None) -> str | None:
+    return None if secret is None else secret.name
 
 
 def _decoded_size(text: str) -> int | None:
@@ -212,13 +225,13 @@ def service_account(scope: Scope) -> Iterator[Cause]:
     if not name:
         return
     field = scope.at("serviceAccountName")
-    for fault in dns_subdomain_faults(name):
-        yield invalid(field, f"{field} is not a valid service account name: {fault}")
-    for volume in scope.spec.volumes:
-        other = volume.service_account.service_account_name if volume.service_account else None
-        if other and other != name:
-            quoted = f'{field} "{shown(name)}" and serviceAccount volume "{shown(other)}"'
-            yield invalid(field, f"{quoted} must reference the same service account")
+    if faults := "; ".join(dns_subdomain_faults(name)):
+        yield invalid(field, f"{field} is not a valid service account name: {faults}")
+    others = (volume.service_account.service_account_name for volume in scope.spec.volumes if volume.service_account)
+    other = next((other for other in others if other != name), None)
+    if other is not None:
+        quoted = f'spec.serviceAccountName "{shown(name)}" and serviceAccount volume "{shown(other)}"'
+        yield invalid(field, f"{quoted} must reference the same service account")
 
 
 RULES: tuple[Rule, ...] = (

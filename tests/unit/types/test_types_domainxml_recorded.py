@@ -14,7 +14,6 @@ from virt_types.validation import validate_vmi
 
 # Taken here, refused by KubeVirt.
 WIDER = {
-    "video-type-empty": "no model named: the machine's default",
     "vol-hostdisk": "the gate is open in this product",
 }
 # Refused here, taken by KubeVirt.
@@ -22,9 +21,6 @@ STRICTER = {
     "disk-shareable-bad-cache": "libvirt refuses it",
     "random-01": "a guest reads one cloud-init disk, whichever it finds first",
     "random-13": "a guest reads one cloud-init disk, whichever it finds first",
-    "launchsec-sev": "the gate is closed: no encrypted guests yet",
-    "launchsec-sev-es": "the gate is closed: no encrypted guests yet",
-    "launchsec-snp": "the gate is closed: no encrypted guests yet",
 }
 
 

@@ -302,7 +302,7 @@ VALUES = {
     (DEVICES, "inputs.bus"): {"usb", "virtio"},
     (DEVICES, "video.type"): guest.VIDEO_MODELS["amd64"],
     (DEVICES, "sound.model"): {"ich9", "ac97"},
-    (DEVICES, "panicDevices.model"): guest.PANIC_MODELS["amd64"],
+    (DEVICES, "panicDevices.model"): guest.PANIC_MODELS,
 }
 
 
