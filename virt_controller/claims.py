@@ -7,15 +7,16 @@ from virt_types.v1 import VirtualMachine, VirtualMachineInstance, Volume
 
 def claim_names(vmi: VirtualMachineInstance) -> list[str]:
     """The claims a VMI's volumes need, in order."""
-    return _names(vmi.spec.volumes)
+    return claims_of(vmi.spec.volumes)
 
 
 def claims_of_template(vm: VirtualMachine) -> list[str]:
     """The claims the instances of a VM need, in order."""
-    return _names(vm.spec.template.spec.volumes)
+    return claims_of(vm.spec.template.spec.volumes)
 
 
-def _names(volumes: list[Volume]) -> list[str]:
+def claims_of(volumes: list[Volume]) -> list[str]:
+    """The claims of these volumes, in order."""
     names = []
     for volume in volumes:
         if volume.persistent_volume_claim is not None:

@@ -60,6 +60,8 @@ PRESET_EXCLUDE = "virtualmachineinstancepresets.admission.kubevirt.io/exclude"
 MAC_ANNOTATION_PREFIX = "mac.kubevirt.io/"
 # On a VM that was stopped by writing Halted: the strategy it declared, for the next start. Always needs none.
 STOPPED_STRATEGY = "virt-api.kubevirt.io/stopped-run-strategy"
+# On a DataVolume or claim that outlives the pool's VM it was made for: the uid of that VM.
+KEPT_FROM = "virt-controller.kubevirt.io/kept-from"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 # Data volumes and claims

@@ -9,6 +9,7 @@ from typing import TypeVar
 from virt_controller.caches import Caches
 from virt_controller.lasting import is_lasting, look_again
 from virt_controller.members import all_of, disowning, in_growing_batches
+from virt_controller.objects import PersistentVolumeClaim
 from virt_controller.pool.effects import (
     AddFinalizer,
     Create,
@@ -263,10 +264,22 @@ class Actions:
             await self._free(PERSISTENT_VOLUME_CLAIMS, caches.claims, key, vm)
 
     async def _free(self, resource: Resource, cache: Informer[D], key: Key, vm: VirtualMachine) -> None:
-        disk = cache.get(*key)
-        if disk is None or not any(owner.uid == vm.metadata.uid for owner in disk.metadata.owner_references):
+        """On a fresh look: what a cache does not show yet would be collected with the VM.
+
+        One that is nobody's is marked all the same, so that the VM loop can't take it for this VM any more.
+        """
+        try:
+            disk = decode(await self._client.get(resource, *key), PersistentVolumeClaim).metadata  # any kind's metadata
+        except NotFound:
             return
-        cache.absorb(await self._client.patch(resource, *key, disowning(disk.metadata, vm.metadata.uid)))
+        uid = vm.metadata.uid
+        owned = any(owner.uid == uid for owner in disk.owner_references)
+        nobodys = not disk.owner_references and disk.annotations.get(labels.KEPT_FROM) != uid
+        if not owned and not nobodys:
+            return
+        mark = {"op": "add", "path": "/metadata/annotations", "value": {**disk.annotations, labels.KEPT_FROM: uid}}
+        steps = disowning(disk, uid) if owned else guard(disk)
+        cache.absorb(await self._client.patch(resource, *key, [*steps, mark]))
         log.info("disk kept namespace=%s name=%s vm=%s", *key, vm.metadata.name)
 
     async def _store(self, pool: VirtualMachinePool, name: str) -> None:

@@ -81,11 +81,14 @@ class DataVolumes:
         self._recorder.event(vm, "Normal", "SuccessfulDataVolumeCreate", CREATED.format(name=name))
 
     async def adopt(self, vm: VirtualMachine, name: str) -> None:
-        """Take over an ownerless DataVolume, once an uncached look shows that the VM still exists and stays."""
+        """Take over an ownerless DataVolume, once an uncached look shows that the VM still exists and stays.
+
+        Looked at before that: a pool that keeps the disk of a VM it lets go changes it, and this fails then.
+        """
+        volume = self._caches.data_volumes.get(vm.metadata.namespace, name)
         fresh = decode(await self._client.get(VIRTUAL_MACHINES, *key_of(vm)), VirtualMachine)
         if fresh.metadata.uid != vm.metadata.uid or fresh.metadata.deletion_timestamp:
             raise Conflict(f"{key_of(vm)} was deleted meanwhile")
-        volume = self._caches.data_volumes.get(vm.metadata.namespace, name)
         if volume is None:
             return
         owners = [to_builtins(owner) for owner in (*volume.metadata.owner_references, owner_reference(vm))]

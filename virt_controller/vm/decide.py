@@ -34,7 +34,15 @@ from virt_controller.vm.pins import unpinned
 from virt_controller.vm.plugged import plugged
 from virt_controller.vm.requests import Requests, settled_requests
 from virt_controller.vm.status import made_from, status_of
-from virt_controller.vm.strategy import BACKING_OFF, START, is_paused_start, is_stop_for, queued_start, strategy
+from virt_controller.vm.strategy import (
+    RETRYING,
+    START,
+    STOPPED_BY_REQUEST,
+    is_paused_start,
+    is_stop_for,
+    queued_start,
+    strategy,
+)
 from virt_kube.clock import parse_time
 from virt_types import labels
 from virt_types.v1 import VirtualMachineInstance, VirtualMachineStartFailure, VirtualMachineStateChangeRequest
@@ -138,12 +146,12 @@ def _step_without_instance(
         return _Step(TurnOn()) if start is not None else _WAIT
     if not _wants_instance(wanted, start is not None, switched=vm.status.run_strategy != wanted):
         return _WAIT
-    if _name_is_taken(observed) or volumes.awaited(observed):
+    if _name_is_taken(observed) or volumes.needs_recovery(vm) or volumes.awaited(observed):
         # What is waited for wakes us, but for a kind that may be served some day.
         return _Step(starts=True, again_after=None if observed.serves_data_volumes else UNSERVED_RECHECK)
     if _identity_is_missing(observed):
         return _Step(BackfillIdentity(), starts=True)
-    pause = rest(failure, now) if wanted in BACKING_OFF else 0.0
+    pause = rest(failure, now) if wanted in RETRYING else 0.0
     if pause > 0:
         return _Step(starts=True, again_after=pause)
     return _Step(
@@ -172,7 +180,8 @@ def _wants_instance(wanted: str, start: bool, *, switched: bool) -> bool:
 def _step_with_instance(observed: Observed, vmi: VirtualMachineInstance, requests: Requests) -> _Step:
     wanted = strategy(observed.vm)
     delete = Delete(vmi.metadata.uid)
-    if wanted == "Halted" or is_stop_for(requests, vmi.metadata.uid):
+    stopped = wanted in STOPPED_BY_REQUEST and is_stop_for(requests, vmi.metadata.uid)
+    if wanted == "Halted" or stopped:
         # Else the strategy would look like a new one when the instance is gone, and start another.
         unrecorded = wanted == "RerunOnFailure" and observed.vm.status.run_strategy != wanted
         return _Step(delete, after_record=unrecorded)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from virt_controller.phase import FAILED, RUNNING, condition, has_run, is_final, is_going, phase, since
 from virt_controller.vm.observed import Observed
-from virt_controller.vm.strategy import BACKING_OFF, START, is_stop_for, queued_start, strategy
-from virt_controller.vm.volumes import awaited
+from virt_controller.vm.strategy import RETRYING, START, is_stop_for, queued_start, strategy
+from virt_controller.vm.volumes import awaited, needs_recovery
 from virt_kube.clock import parse_time, rfc3339
 from virt_types.v1 import (
     VirtualMachineCondition,
@@ -40,8 +40,15 @@ DETAILS = {
 }
 STOPPED = ("Stopped", "the VM was stopped")
 RESTARTED = ("Restarted", "a restart was asked for")
+VM_DELETED = ("VMDeleted", "the VM was deleted")
 DELETED = ("InstanceDeleted", "its VMI was deleted")
 
+ORDERED = frozenset(reason for reason, _ in (STOPPED, RESTARTED, VM_DELETED, DELETED))
+
+RECOVERY_WAIT = (
+    "waits for its volumes to be set right: a migration of volumes failed, and some may name the wrong claims; "
+    "put the former ones back into spec.template.spec.volumes"
+)
 NEXT_TRY = "the next start is tried at {at}, {count} in a row have failed"
 NAME_WAIT = "waits until the VMI of that name, which {kind} {owner} controls, is gone"
 START_HINT = "start it with: virtctl start {name}"
@@ -60,7 +67,7 @@ def ended(observed: Observed, old: VirtualMachineCondition | None, now: float) -
     over = is_final(vmi) or is_going(vmi) or observed.going
     if not over:
         return None if phase(vmi) == RUNNING else old
-    if old is not None and _is_about(old, vmi) and old.reason not in {STOPPED[0], RESTARTED[0], DELETED[0]}:
+    if old is not None and _is_about(old, vmi) and old.reason not in ORDERED:
         return old  # it had ended by itself; what removes the VMI now only tidies up
     reason, message = _cause(observed, vmi)
     told = old is not None and (old.reason, old.message) == (reason, message)
@@ -99,6 +106,8 @@ def _cause(observed: Observed, vmi: VirtualMachineInstance) -> tuple[str, str]:
 
 def _order(observed: Observed, vmi: VirtualMachineInstance) -> tuple[str, str] | None:
     requests = observed.vm.status.state_change_requests
+    if observed.vm.metadata.deletion_timestamp:
+        return VM_DELETED
     if strategy(observed.vm) == "Halted":
         return STOPPED
     if is_stop_for(requests, vmi.metadata.uid):
@@ -130,7 +139,9 @@ def awaits(
         return NAME_WAIT.format(kind=owner.kind, owner=owner.name)
     if wanted in RESTING and queued_start(requests) is None:
         return RESTING[wanted].format(name=vm.metadata.name)
+    if needs_recovery(vm):
+        return RECOVERY_WAIT
     until = parse_time(failure.retry_after_timestamp) if failure is not None else None
-    if failure is not None and until is not None and until > now and wanted in BACKING_OFF:
+    if failure is not None and until is not None and until > now and wanted in RETRYING:
         return NEXT_TRY.format(at=failure.retry_after_timestamp, count=failure.consecutive_fail_count)
     return awaited(observed)

@@ -20,7 +20,7 @@ from virt_controller.vm.changes import Changes
 from virt_controller.vm.ending import ENDED, awaits, ended
 from virt_controller.vm.observed import Observed
 from virt_controller.vm.strategy import BACKING_OFF, START, is_stop_for, queued_start, strategy
-from virt_controller.vm.volumes import mounted
+from virt_controller.vm.volumes import RECOVERY, mounted, needs_recovery
 from virt_controller.vm.volumes import printable as printable_volumes
 from virt_kube.clock import rfc3339
 from virt_types import labels
@@ -37,6 +37,10 @@ OWN_CONDITIONS = frozenset({"Ready", "Failure", "RestartRequired", ENDED})
 NO_INSTANCE = ("VMINotExists", "VMI does not exist")
 STOPPING = ("PodTerminating", "the guest is being stopped")  # the reason is that of KubeVirt's launcher pod
 NO_READY = ("VMIConditionMissing", "VMI is missing the Ready condition")
+NO_RECEIVER = (
+    "spec.runStrategy WaitAsReceiver waits for a guest of another cluster, which can't be received here: "
+    "set another run strategy"
+)
 # Reasons of Failure that tell of our own requests; all others tell why a guest did not start.
 SYNC_FAILURES = frozenset({"FailedCreate", "FailedDelete"})
 # Reasons of a VMI's Synchronized condition that have a printable status of their own, in order of precedence.
@@ -52,7 +56,7 @@ def status_of(
     changed: Changes | None,
     now: float,
 ) -> VirtualMachineStatus:
-    """The whole status to store. With `start_withheld` the recorded run strategy stays, as the start is still due.
+    """The whole status to store. With `start_withheld` a RerunOnFailure VM keeps the strategy it had: its start is due.
 
     `changed`: the difference to what the guest was started from; None when it is not known.
     """
@@ -64,7 +68,7 @@ def status_of(
         old,
         created=True if vmi is not None else None,
         ready=True if vmi is not None and _is_ready(vmi, observed.going) else None,
-        run_strategy=wanted if known and not start_withheld else old.run_strategy,
+        run_strategy=old.run_strategy if (start_withheld and wanted == "RerunOnFailure") or not known else wanted,
         desired_generation=vm.metadata.generation if known else old.desired_generation,
         observed_generation=_observed_generation(observed, changed),
         state_change_requests=requests,
@@ -152,6 +156,8 @@ def conditions(
     old = {each.type: each for each in observed.vm.status.conditions}
     if vmi is None:
         new = {type_: each for type_, each in old.items() if type_ not in OWN_CONDITIONS}
+        if not needs_recovery(observed.vm):
+            new.pop(RECOVERY, None)
     else:
         new = {each.type: _mirrored(each) for each in vmi.status.conditions if each.type not in OWN_CONDITIONS}
     own = (
@@ -172,6 +178,8 @@ def _failure(
     if observed.failure is not None:
         reason, message = observed.failure
         return VirtualMachineCondition(type="Failure", status="True", reason=reason, message=message)
+    if strategy(observed.vm) == "WaitAsReceiver":
+        return VirtualMachineCondition(type="Failure", status="True", reason="FailedCreate", message=NO_RECEIVER)
     if start_failure is None or observed.vm.metadata.deletion_timestamp:
         return None
     return _why_not_started(observed.owned, start_failure, told)

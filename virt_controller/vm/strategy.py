@@ -12,6 +12,10 @@ START = "Start"
 STOP = "Stop"
 # Strategies under which failed starts are counted and delayed (spec 2.3).
 BACKING_OFF = frozenset({"Always", "RerunOnFailure", "Once"})
+# Of these, those that start again by themselves. A Once VM does when somebody deletes its VMI, and is not kept waiting.
+RETRYING = BACKING_OFF - {"Once"}
+# Strategies whose VMI a queued stop ends. With the others it is left over from a former strategy.
+STOPPED_BY_REQUEST = frozenset({"Always", "RerunOnFailure", "Manual"})
 
 
 def strategy(vm: VirtualMachine) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from virt_controller.claims import claims_of_template, template_names
+from virt_controller.claims import claims_of, claims_of_template, template_names
 from virt_controller.vm.effects import AdoptDataVolume, CreateDataVolume
 from virt_controller.vm.observed import Observed
 from virt_kube.resources import VIRTUAL_MACHINES
@@ -23,6 +23,7 @@ PENDING_POPULATION = "PendingPopulation"
 READY_PHASES = frozenset({SUCCEEDED, WAIT_FOR_FIRST_CONSUMER, PENDING_POPULATION})
 BROKEN_RUNNING = frozenset({"Error", "ImagePullFailed"})
 QUOTA = "ErrExceededQuota"
+RECOVERY = "ManualRecoveryRequired"
 
 NOT_SERVED = "can't start: this cluster has no DataVolumes (install CDI, or leave spec.dataVolumeTemplates out)"
 IMPORT_FAILED = "DataVolume {name} failed to import disk image"
@@ -53,6 +54,26 @@ def awaited(observed: Observed) -> str:
     waits = [_wait(name, known.get(name), observed.vm) for name in names]
     waits = [each for each in waits if each]
     return f"waits for {', '.join(waits)}" if waits else ""
+
+
+def needs_recovery(vm: VirtualMachine) -> bool:
+    """Whether a migration of volumes failed half-way, so that a start could take the wrong disks (spec 2.4).
+
+    It is over when the template names the claims again that the volumes were to leave, or asks for no migration.
+    """
+    if not any(each.type == RECOVERY and each.status == "True" for each in vm.status.conditions):
+        return False
+    update = vm.status.volume_update_state
+    moving = update.volume_migration_state if update is not None else None
+    if moving is None:
+        return True
+    sources = {each.volume_name: each.source_pvc_info for each in moving.migrated_volumes}
+    left = [
+        each.name
+        for each in vm.spec.template.spec.volumes
+        if (source := sources.get(each.name)) is not None and source.claim_name not in claims_of([each])
+    ]
+    return bool(left) and vm.spec.update_volumes_strategy == "Migration"
 
 
 def is_leaving(volume: DataVolume, vm: VirtualMachine) -> bool:

@@ -28,7 +28,7 @@ from virt_controller.vm.observed import Failure, Observed
 from virt_kube.clock import rfc3339
 from virt_types import labels
 from virt_types.codec import from_builtins, to_builtins
-from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineStatus
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineStatus, Volume
 
 NOW = EPOCH + 100
 RUNS = "22222222-bbbb"
@@ -236,7 +236,7 @@ def test_a_start_that_was_taken_back_is_not_rested_for() -> None:
     assert final_status(Observed(machine)).printable_status == "Stopped"
 
 
-@pytest.mark.parametrize("strategy", ["Always", "RerunOnFailure", "Once"])
+@pytest.mark.parametrize("strategy", ["Always", "RerunOnFailure"])
 def test_no_start_before_the_rest_is_over(strategy: str) -> None:
     failure = {"consecutiveFailCount": 1, "lastFailedVMIUID": "x", "retryAfterTimestamp": rfc3339(NOW + 7)}
     observed = Observed(vm(strategy, startFailure=failure, stateChangeRequests=[START]))
@@ -244,6 +244,54 @@ def test_no_start_before_the_rest_is_over(strategy: str) -> None:
     assert decide(observed, NOW).again_after == 7
     assert final_status(observed).printable_status == "CrashLoopBackOff"
     assert decide(observed, NOW + 7).effects == (Create(paused=False),)
+
+
+def test_a_once_vm_whose_failed_instance_somebody_deleted_starts_at_once() -> None:
+    failure = {"consecutiveFailCount": 2, "lastFailedVMIUID": "x", "retryAfterTimestamp": rfc3339(NOW + 99)}
+    assert decide(Observed(vm("Once", startFailure=failure)), NOW).effects == (Create(paused=False),)
+
+
+@pytest.mark.parametrize("strategy", ["Once", "WaitAsReceiver"])
+def test_a_stop_left_in_the_queue_by_another_strategy_stops_nothing(strategy: str) -> None:
+    assert acts(Observed(vm(strategy, stateChangeRequests=[STOP]), vmi("Running"))) == []
+
+
+def test_the_strategy_in_status_is_the_declared_one_though_the_start_has_to_wait() -> None:
+    """But for RerunOnFailure: that it was switched to is why it starts."""
+    failure = {"consecutiveFailCount": 1, "lastFailedVMIUID": "x", "retryAfterTimestamp": rfc3339(NOW + 7)}
+    for strategy, told in (("Always", "Always"), ("RerunOnFailure", "Halted")):
+        resting = Observed(vm(strategy, runStrategy="Halted", startFailure=failure))
+        assert final_status(resting).run_strategy == told
+
+
+def test_a_receiver_is_refused_in_words() -> None:
+    """Nothing here takes a guest from another cluster: the VM says so instead of waiting in silence."""
+    observed = Observed(vm("WaitAsReceiver"))
+    assert acts(observed) == []
+    failure = next(each for each in final_status(observed).conditions if each.type == "Failure")
+    assert (failure.reason, "set another run strategy" in (failure.message or "")) == ("FailedCreate", True)
+
+
+MOVING = {"volumeName": "data", "sourcePVCInfo": {"claimName": "old"}, "destinationPVCInfo": {"claimName": "new"}}
+
+
+@pytest.mark.parametrize(
+    ("claim", "strategy", "starts"),
+    [("new", "Migration", False), ("old", "Migration", True), ("new", "Replacement", True), ("new", None, True)],
+)
+def test_no_start_with_volumes_that_a_failed_migration_left(claim: str, strategy: str | None, starts: bool) -> None:
+    condition = {"type": "ManualRecoveryRequired", "status": "True", "reason": "VMI was removed during the migration"}
+    moving = {"volumeMigrationState": {"migratedVolumes": [MOVING]}}
+    machine = vm("Always", conditions=[condition], volumeUpdateState=moving)
+    source = from_builtins({"name": "data", "persistentVolumeClaim": {"claimName": claim}}, Volume)
+    machine.spec.template.spec.volumes = [source]
+    machine.spec.update_volumes_strategy = strategy
+    observed = Observed(machine)
+    assert acts(observed) == (["Create"] if starts else [])
+    machine.spec.run_strategy = "Halted" if starts else "Always"
+    told = {each.type: each.message or "" for each in final_status(observed).conditions}
+    assert ("ManualRecoveryRequired" in told) is not starts
+    assert ("put the former ones back" in told["Ready"]) is not starts
 
 
 @pytest.mark.parametrize(

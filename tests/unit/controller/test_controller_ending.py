@@ -74,6 +74,11 @@ ENDS: list[tuple[Observed, str, str]] = [
         "by a user: a restart was asked for",
     ),
     (Observed(vm("Always"), vmi("Running", going=True)), "InstanceDeleted", "by a user: its VMI was deleted"),
+    (
+        Observed(vm("Always", meta={"deletionTimestamp": rfc3339(EPOCH)}), vmi("Running", going=True)),
+        "VMDeleted",
+        "by a user: the VM was deleted",
+    ),
 ]
 
 
