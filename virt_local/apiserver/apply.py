@@ -113,7 +113,10 @@ def applied_to(call: Call, live: Json, applied: Json, schema: Json, *, force: bo
     time = mine.time if mine is not None else ""
     if any(changes) or (mine is not None and mine.fields != wanted):
         time = metadata.now()
-    managers[ours] = Owned(wanted, time)
+    if wanted:
+        managers[ours] = Owned(wanted, time)
+    else:
+        managers.pop(ours, None)
     write(new["metadata"], managers)
     if call.manager == "kubectl":
         _keep_last_applied(new, applied)

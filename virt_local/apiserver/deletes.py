@@ -7,7 +7,6 @@ Dependents and namespace contents are removed by `virt_local/gc.py`, as on a rea
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 
@@ -15,7 +14,7 @@ from virt_kube.admission import Admission
 from virt_kube.api import ApiError, Json
 from virt_local.apiserver import represent
 from virt_local.apiserver.builtins import CRD, NAMESPACE, PROTECTED_NAMESPACES
-from virt_local.apiserver.call import Answer, Call, Params, integer
+from virt_local.apiserver.call import Answer, Call, Params, flag, integer
 from virt_local.apiserver.definitions.names import CLEANUP_FINALIZER, mark_terminating
 from virt_local.apiserver.metadata import now
 from virt_local.apiserver.reads import Page, list_body
@@ -30,6 +29,7 @@ from virt_local.apiserver.status import (
     qualified,
     success,
 )
+from virt_local.apiserver.typed import go_name
 from virt_local.apiserver.writes import admission_request, finished, put_object
 from virt_local.errors import WrongRevision
 from virt_local.store import Record, Store
@@ -45,38 +45,68 @@ _ANSWERS_OBJECT = frozenset({"Service", "ServiceAccount", "StorageClass", "Pod",
 class DeleteOptions:
     policy: str = ""
     grace: int | None = None
-    uid: str = ""
-    revision: str = ""
+    uid: str | None = None
+    revision: str | None = None
 
 
 def delete_options(call: Call, body: Json, params: Params) -> DeleteOptions:
     """From the body (DeleteOptions of any group) and the query; sets the call's dry run. 400 and 422."""
-    kind = body.get("kind")
-    if kind not in (None, "", "DeleteOptions"):
-        raise bad_request(f'no kind "{kind}" is registered for version "{body.get("apiVersion")}" in DeleteOptions')
-    policy = body.get("propagationPolicy") or params.get("propagationPolicy", "")
-    if policy and policy not in POLICIES:
-        raise invalid_options("DeleteOptions", not_supported("propagationPolicy", policy, [*POLICIES, "nil"]))
-    orphan: Any = body.get("orphanDependents")
+    _require_options(body)
+    policy = body.get("propagationPolicy")
+    if policy is None:
+        policy = params.get("propagationPolicy")
+    orphan: bool | None = body.get("orphanDependents")
     if orphan is None and "orphanDependents" in params:
-        orphan = params["orphanDependents"].lower() == "true"
+        orphan = flag(params, "orphanDependents")
+    if orphan is not None and policy is not None:
+        text = "orphanDependents and deletionPropagation cannot be both set"
+        raise invalid_options("DeleteOptions", invalid_value("propagationPolicy", policy, text))
+    if policy is not None and policy not in POLICIES:
+        raise invalid_options("DeleteOptions", not_supported("propagationPolicy", policy, [*POLICIES, "nil"]))
     if orphan is not None:
-        if policy:
-            text = "orphanDependents and deletionPropagation cannot be both set"
-            raise invalid_options("DeleteOptions", invalid_value("propagationPolicy", policy, text))
         policy = "Orphan" if orphan else "Background"
     dry_run = body.get("dryRun") or ([params["dryRun"]] if "dryRun" in params else [])
-    if dry_run and dry_run != ["All"]:
-        raise invalid_options("DeleteOptions", not_supported("dryRun", str(dry_run[0]), ["All"]))
+    if any(part != "All" for part in dry_run):
+        raise invalid_options("DeleteOptions", not_supported("dryRun", dry_run, ["All"]))
     call.dry_run = bool(dry_run)
     grace = body.get("gracePeriodSeconds")
     conditions = body.get("preconditions") or {}
     return DeleteOptions(
-        policy=policy,
-        grace=integer(params, "gracePeriodSeconds") if grace is None else int(grace),
-        uid=conditions.get("uid") or "",
-        revision=conditions.get("resourceVersion") or "",
+        policy=policy or "",
+        grace=integer(params, "gracePeriodSeconds") if grace is None else grace,
+        uid=conditions.get("uid"),
+        revision=conditions.get("resourceVersion"),
     )
+
+
+_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"
+_OPTION_TYPES: dict[str, tuple[type, str]] = {
+    "propagationPolicy": (str, "v1.DeletionPropagation"),
+    "orphanDependents": (bool, "bool"),
+    "gracePeriodSeconds": (int, "int64"),
+    "dryRun": (list, "[]string"),
+    "preconditions": (dict, "v1.Preconditions"),
+}
+_CONDITION_TYPES: dict[str, tuple[type, str]] = {"uid": (str, "types.UID"), "resourceVersion": (str, "string")}
+
+
+def _require_options(body: Json) -> None:
+    kind = body.get("kind")
+    if kind not in (None, "", "DeleteOptions"):
+        version = body.get("apiVersion") or "v1"
+        raise bad_request(f'no kind "{kind}" is registered for version "{version}" in scheme "{_SCHEME}"')
+    _require_types("", body, _OPTION_TYPES)
+    _require_types("preconditions.", body.get("preconditions") or {}, _CONDITION_TYPES)
+
+
+def _require_types(path: str, given: Json, types: dict[str, tuple[type, str]]) -> None:
+    for name, (python, go) in types.items():
+        value = given.get(name)
+        if value is not None and type(value) is not python:
+            struct = "Preconditions" if path else "DeleteOptions"
+            raise bad_request(
+                f"json: cannot unmarshal {go_name(value, go)} into Go struct field {struct}.{path}{name} of type {go}"
+            )
 
 
 class Deleter:
@@ -160,13 +190,13 @@ class Deleter:
     def _require_preconditions(self, call: Call, record: Record, options: DeleteOptions) -> None:
         kind = qualified(call.resource.group, call.resource.kind)
         uid = represent.meta(record.value).uid
-        if options.uid and options.uid != uid:
+        if options.uid is not None and options.uid != uid:
             why = (
                 f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
                 "The object might have been deleted and then recreated"
             )
             raise _precondition(call, kind, why)
-        if options.revision and options.revision != str(record.rev):
+        if options.revision is not None and options.revision != str(record.rev):
             why = (
                 f"the ResourceVersion in the precondition ({options.revision}) does not match the ResourceVersion in "
                 f"record ({record.rev}). The object might have been modified"

@@ -143,16 +143,14 @@ def prefixes(paths: FieldSet) -> FieldSet:
 
 
 def without(value: Any, schema: Json, paths: FieldSet, path: Path = ()) -> Any:
-    """The value less what lies at these paths; in place."""
+    """The value less what lies at these paths, and less what that leaves empty; in place."""
     if not granular(value, schema):
         return value
     if isinstance(value, dict):
-        for name in list(value):
+        for name, child in list(value.items()):
             here = (*path, "f:" + name)
-            if here in paths:
+            if here in paths or (child and not without(child, child_schema(schema, name), paths, here)):
                 del value[name]
-            else:
-                without(value[name], child_schema(schema, name), paths, here)
         return value
     items = schema.get("items") or _DEDUCED
     kept = []

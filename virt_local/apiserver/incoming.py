@@ -15,7 +15,7 @@ from virt_local.apiserver.call import Call
 from virt_local.apiserver.reads import parse_version
 from virt_local.apiserver.registry import ResourceType
 from virt_local.apiserver.scalars import Unreadable
-from virt_local.apiserver.status import bad_request, invalid, invalid_value, server_error
+from virt_local.apiserver.status import bad_request, internal, invalid, invalid_value, server_error
 
 _UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
 # As Go's ObjectMeta has them; managedFields would drown the rest.
@@ -49,16 +49,15 @@ def identified(call: Call, obj: Json, *, patched: bool) -> Json:
     kind, api_version = obj.get("kind") or "", obj.get("apiVersion") or ""
     if resource.builtin:
         _require_builtin(call, obj, kind, api_version, patched=patched)
-    elif patched and api_version != call.api_version:
-        text = f"must be {call.api_version}"
-        raise invalid(resource.group, kind, call.name, [invalid_value("apiVersion", api_version, text)])
+    elif patched:
+        _require_patched(call, obj, kind, api_version)
     elif not kind:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing"
         )
     elif api_version != call.api_version:
-        if call.field_validation == "Warn" and _is_unknown_version(resource, api_version):
-            call.warnings += [f'unknown field "{key}"' for key in obj if key not in ("apiVersion", "kind", "metadata")]
+        if call.field_validation == "Warn":
+            call.warnings += _unknown_fields(resource, obj, api_version)
         raise bad_request(
             f"the API version in the data ({api_version}) does not match the expected API version ({call.api_version})"
         )
@@ -86,10 +85,31 @@ def require_shape(call: Call, obj: Json, *, patched: bool = False) -> Json:
     return meta
 
 
-def _is_unknown_version(resource: ResourceType, api_version: str) -> bool:
-    """A version of the resource's group that is not in its definition: nothing is known of its fields."""
+def _require_patched(call: Call, obj: Json, kind: str, api_version: str) -> None:
+    """A custom resource must have kept its kind and version. Raises 422, and 500 as a real server does."""
+    if not kind:
+        raise unreadable_patch(
+            obj, f"Object 'Kind' is missing in '{msgspec.json.encode(obj, order='sorted').decode()}'"
+        )
+    if not api_version:
+        raise internal("Object 'apiVersion' is missing in 'object has no apiVersion field'")
+    if api_version == call.api_version:
+        return
+    unknown = _unknown_fields(call.resource, obj, api_version)
+    if unknown and call.field_validation == "Strict":
+        raise unreadable_patch(obj, "strict decoding error: " + ", ".join(unknown))
+    if call.field_validation == "Warn":
+        call.warnings += unknown
+    cause = invalid_value("apiVersion", api_version, f"must be {call.api_version}")
+    raise invalid(call.resource.group, kind, call.name, [cause])
+
+
+def _unknown_fields(resource: ResourceType, obj: Json, api_version: str) -> list[str]:
+    """All fields of an object in a version that is not in the definition of its kind."""
     group, _, name = api_version.rpartition("/")
-    return group == resource.group and all(version.name != name for version in resource.versions)
+    if group != resource.group or any(version.name == name for version in resource.versions):
+        return []
+    return [f'unknown field "{key}"' for key in obj if key not in ("apiVersion", "kind", "metadata")]
 
 
 def _require_builtin(call: Call, obj: Json, kind: str, api_version: str, *, patched: bool) -> None:
@@ -119,10 +139,10 @@ def unreadable_patch(obj: Json, why: str, meta_keys: Iterable[str] = _META_ORDER
     return invalid("", "", "", [invalid_value("patch", text, why)])
 
 
-def require_url(call: Call, meta: Json) -> None:
+def require_url(call: Call, meta: Json, *, patched: bool = False) -> None:
     """The body is the object of the path; what it omits is taken from there."""
     name = meta.setdefault("name", "")
-    if not name and call.resource.builtin and call.resource.kind != "Scale":
+    if not name and (patched or call.resource.builtin) and call.resource.kind != "Scale":
         raise bad_request(
             f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
         )

@@ -14,7 +14,7 @@ import msgspec
 
 from virt_kube.api import ApiError, Json
 from virt_local.apiserver.call import Call
-from virt_local.apiserver.fieldsets import Changes, FieldSet, compare, decode, dotted, encode, fields_of
+from virt_local.apiserver.fieldsets import Changes, FieldSet, compare, decode, dotted, encode
 from virt_local.apiserver.metadata import now
 from virt_local.apiserver.status import conflict
 
@@ -23,9 +23,15 @@ BEFORE = "before-first-apply"
 ANCIENT = "ancient-changes"
 MOST_UPDATERS = 10  # entries of updates; the oldest of more become one
 _META_IDENTITY = (
-    "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
-    "generateName", "deletionTimestamp", "deletionGracePeriodSeconds",
-)  # fmt: skip
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+)
 IDENTITY = frozenset(
     [("f:apiVersion",), ("f:kind",), ("f:metadata",), *(("f:metadata", f"f:{name}") for name in _META_IDENTITY)]
 )
@@ -86,26 +92,39 @@ def _entry(manager: Manager, owned: Owned) -> Json:
 
 
 def countable(call: Call, fields: FieldSet) -> FieldSet:
-    """Less what nobody owns: identity, and the status when it is written apart."""
-    hidden = "f:status" if call.version.status and not call.subresource else ""
-    return frozenset(path for path in fields if path not in IDENTITY and path[:1] != (hidden,))
+    """Less what nobody owns: identity, and what this way of writing does not write."""
+    unwritten = _unwritten(call)
+    return frozenset(path for path in fields if path not in IDENTITY and path[0] not in unwritten)
+
+
+def _unwritten(call: Call) -> tuple[str, ...]:
+    if not call.version.status:
+        return ()
+    if call.subresource != "status":
+        return () if call.subresource else ("f:status",)
+    return ("f:spec",) if call.resource.status_has_metadata else ("f:spec", "f:metadata")
 
 
 def created(call: Call, obj: Json, schema_of: Callable[[Call], Json]) -> None:
     """A new object belongs to who made it."""
     if call.applied is not None:
-        write(obj["metadata"], {Manager(call.manager, APPLY, call.api_version): Owned(call.applied, now())})
+        if call.applied:
+            write(obj["metadata"], {Manager(call.manager, APPLY, call.api_version): Owned(call.applied, now())})
         return
     if not call.tracked:
         return
-    # Typed kinds always have these; they are not news.
-    base: Json = {"metadata": {}, **({"spec": {}, "status": {}} if call.resource.builtin else {})}
-    changes = compare({key: value for key, value in base.items() if key in obj}, obj, schema_of(call))
-    fields = countable(call, changes.added | changes.modified)
+    fields = _all_fields(call, obj, schema_of(call))
     if call.resource.kind == "Namespace":
         fields = frozenset(path for path in fields if path[0] == "f:metadata")  # the rest is the server's
     if fields:
         write(obj["metadata"], {_updater(call): Owned(fields, now())})
+
+
+def _all_fields(call: Call, obj: Json, schema: Json) -> FieldSet:
+    # Typed kinds always have these; they are not news.
+    base: Json = {"metadata": {}, **({"spec": {}, "status": {}} if call.resource.builtin else {})}
+    changes = compare({key: value for key, value in base.items() if key in obj}, obj, schema)
+    return countable(call, changes.added | changes.modified)
 
 
 def updated(call: Call, new: Json, old: Json, schema_of: Callable[[Call], Json]) -> None:
@@ -161,7 +180,7 @@ def _updater(call: Call) -> Manager:
 
 def before_first_apply(call: Call, old: Json, schema: Json) -> Managers:
     """Everything there belongs to whoever wrote before anybody counted."""
-    fields = countable(call, fields_of(old, schema))
+    fields = _all_fields(call, old, schema)
     return {Manager(BEFORE, UPDATE, call.api_version): Owned(fields, now())}
 
 

@@ -104,6 +104,11 @@ class ResourceType:
         return next(version for version in self.versions if version.storage)
 
     @property
+    def status_has_metadata(self) -> bool:
+        """Whether labels and the like are written with the status too: those of most built-in kinds are."""
+        return self.builtin and self.group != "apiextensions.k8s.io"
+
+    @property
     def fields(self) -> Mapping[str, FieldReader]:
         if not self.selectable:
             return _METADATA_FIELDS

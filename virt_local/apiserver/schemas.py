@@ -15,7 +15,7 @@ from virt_local.apiserver.fieldsets import META_SCHEMA
 from virt_local.apiserver.incoming import unreadable_patch
 from virt_local.apiserver.registry import ResourceType, Version
 from virt_local.apiserver.scalars import Unreadable
-from virt_local.apiserver.status import bad_request
+from virt_local.apiserver.status import bad_request, server_error
 from virt_local.store import Record
 from virt_types.errors import Cause
 from virt_types.structural import Walker, compile_schema
@@ -48,7 +48,8 @@ class Schemas:
         problems = [f'duplicate field "{path}"' for path in (*duplicates, *call.duplicates)]
         problems += [f'unknown field "{path}"' for path in unknown]
         if problems and call.field_validation == "Strict":
-            raise bad_request("strict decoding error: " + ", ".join(problems))
+            why = "strict decoding error: " + ", ".join(problems)
+            raise unreadable_patch(obj, why) if patched else bad_request(why)
         if call.field_validation == "Warn":
             call.warnings.extend(problems)
         return found
@@ -124,6 +125,12 @@ def _typed(call: Call, obj: Json, *, patched: bool) -> list[str]:
 
 def _unreadable(call: Call, obj: Json, why: str, *, patched: bool) -> ApiError:
     kind, version = call.resource.kind, call.version.name
+    if call.applied is not None:
+        kind_of = f"{call.resource.group}/{version}, Kind={kind}"
+        return server_error(
+            f"failed to convert new object ({obj['metadata'].get('namespace', '')}/{call.name}; {kind_of}) to proper "
+            f"version: unable to convert unstructured object to {kind_of}: error decoding from json: {why}"
+        )
     if patched:
         return unreadable_patch(obj, why)
     return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')

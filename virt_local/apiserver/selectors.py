@@ -15,8 +15,10 @@ from virt_types.names import label_value_problems, qualified_name_problems
 
 Labels = Mapping[str, str]
 
-_TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|>|<|[^\s=!,()<>]+)")
+_TOKEN = re.compile(r"\s*(==|!=|[=!,()<>]|[^\s=!,()<>]+)")
 _SIGNS = frozenset(("==", "!=", "=", "!", ",", "(", ")", ">", "<"))
+_OPERATORS = ("in", "notin", "=", "==", "!=", "gt", "lt")
+_INT64 = range(-(1 << 63), 1 << 63)
 
 
 class Requirement(NamedTuple):
@@ -64,25 +66,11 @@ class LabelSelector:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens = self._tokenise(text)
+        self._tokens = _TOKEN.findall(text)
         self._at = 0
 
-    def _tokenise(self, text: str) -> list[str]:
-        tokens, position = [], 0
-        while position < len(text.rstrip()):
-            match = _TOKEN.match(text, position)
-            if match is None:
-                raise self._bad(f"found {text[position:]!r}")
-            tokens.append(match[1])
-            position = match.end()
-        return tokens
-
-    def _bad(self, why: str) -> ApiError:
-        return bad_request(f"unable to parse requirement: {why}")
-
     def _next(self) -> str:
-        token = self._tokens[self._at] if self._at < len(self._tokens) else ""
+        token = self._peek()
         self._at += 1
         return token
 
@@ -90,11 +78,17 @@ class _Parser:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
 
     def parse(self) -> list[Requirement]:
-        found = [self._requirement()]
-        while self._peek():
-            if self._next() != ",":
-                raise bad_request(f"found '{self._tokens[self._at - 1]}', expected: ',' or 'end of string'")
+        found: list[Requirement] = []
+        while word := self._peek():
+            if not _is_word(word) and word != "!":
+                raise bad_request(f"found '{word}', expected: !, identifier, or 'end of string'")
             found.append(self._requirement())
+            if not (sign := self._next()):
+                break
+            if sign != ",":
+                raise bad_request(f"found '{sign}', expected: ',' or 'end of string'")
+            if not _is_word(self._peek()) and self._peek() != "!":
+                raise bad_request(f"found '{self._peek()}', expected: identifier after ','")
         return found
 
     def _requirement(self) -> Requirement:
@@ -102,72 +96,82 @@ class _Parser:
         if negated:
             self._next()
         key = self._next()
-        self._check_key(key)
+        if not _is_word(key):
+            raise _bad(f"found '{key}', expected: identifier")
+        if problems := qualified_name_problems(key):
+            raise _bad(f'<nil>: Invalid value: "{key}": {"; ".join(problems)}')
         if negated:
             return Requirement(key, "absent")
-        operator = self._peek()
-        if operator in ("", ","):
+        if self._peek() in ("", ","):
             return Requirement(key, "exists")
-        self._next()
-        match operator:
-            case "=" | "==":
-                return Requirement(key, "in", (self._exact(key),))
-            case "!=":
-                return Requirement(key, "notin", (self._exact(key),))
-            case ">" | "<":
-                return Requirement(key, "gt" if operator == ">" else "lt", (self._integer(),))
+        op: str
+        match operator := self._next():
             case "in" | "notin":
-                return Requirement(key, operator, self._set(key))
-        raise self._bad(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
+                op, values = operator, self._set()
+            case "=" | "==":
+                op, values = "in", [self._exact()]
+            case "!=":
+                op, values = "notin", [self._exact()]
+            case ">" | "<":
+                op, values = "gt" if operator == ">" else "lt", [self._exact()]
+            case _:
+                raise _bad(f"found '{operator}', expected: {', '.join(_OPERATORS)}")
+        _require_values(key, op, values)
+        return Requirement(key, op, tuple(values))
 
-    def _exact(self, key: str) -> str:
+    def _exact(self) -> str:
         if self._peek() in ("", ","):
             return ""
         value = self._next()
-        if value in _SIGNS:
-            raise self._bad(f"found '{value}', expected: identifier")
-        self._check_value(key, value, 0)
+        if not _is_word(value):
+            raise _bad(f"found '{value}', expected: identifier")
         return value
 
-    def _integer(self) -> str:
-        value = self._next()
-        try:
-            int(value)
-        except ValueError:
-            raise self._bad(
-                f"values[0]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"
-            ) from None
-        return value
-
-    def _set(self, key: str) -> tuple[str, ...]:
+    def _set(self) -> list[str]:
+        """The values between parentheses; what stands between two commas is an empty one."""
         if (opening := self._next()) != "(":
-            raise self._bad(f"found '{opening}' expected: '('")
+            raise _bad(f"found '{opening}' expected: '('")
+        if not _is_word(self._peek()) and self._peek() not in (",", ")"):
+            raise _bad(f"found '{self._peek()}', expected: ',', ')' or identifier")
         values: list[str] = []
-        wanted = True
+        before = ","
         while (word := self._next()) != ")":
-            if not word:
-                raise self._bad("found '', expected: ',', ')' or identifier")
-            if word == ",":
-                if wanted:
-                    values.append("")
-                wanted = True
-                continue
-            self._check_value(key, word, len(values))
-            values.append(word)
-            wanted = False
-        if wanted:
+            if _is_word(word):
+                values.append(word)
+                if self._peek() not in (",", ")"):
+                    raise _bad(f"found '{self._peek()}', expected: ',' or ')'")
+            elif word != ",":
+                raise _bad(f"found '{word}', expected: ',', or identifier")
+            elif before == ",":
+                values.append("")
+            before = word
+        if before == ",":
             values.append("")
-        return tuple(values)
+        return sorted(set(values))
 
-    def _check_key(self, key: str) -> None:
-        if not key or key in _SIGNS:
-            raise bad_request(f"found '{key}', expected: !, identifier, or 'end of string'")
-        if problems := qualified_name_problems(key):
-            raise self._bad(f'<nil>: Invalid value: "{key}": {"; ".join(problems)}')
 
-    def _check_value(self, key: str, value: str, index: int) -> None:
-        if problems := label_value_problems(value):
-            raise self._bad(f'values[{index}][{key}]: Invalid value: "{value}": {"; ".join(problems)}')
+def _is_word(token: str) -> bool:
+    return bool(token) and token not in _SIGNS
+
+
+def _bad(why: str) -> ApiError:
+    return bad_request(f"unable to parse requirement: {why}")
+
+
+def _require_values(key: str, op: str, values: list[str]) -> None:
+    problems: list[str] = []
+    for index, value in enumerate(values):
+        if op in ("gt", "lt") and not _is_integer(value):
+            text = "for 'Gt', 'Lt' operators, the value must be an integer"
+            problems.append(f'values[{index}]: Invalid value: "{value}": {text}')
+        if faults := label_value_problems(value):
+            problems.append(f'values[{index}][{key}]: Invalid value: "{value}": {"; ".join(faults)}')
+    if problems:
+        raise _bad(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+
+
+def _is_integer(text: str) -> bool:
+    return re.fullmatch(r"[-+]?[0-9]+", text, re.ASCII) is not None and int(text) in _INT64
 
 
 class FieldTerm(NamedTuple):
@@ -183,7 +187,8 @@ class FieldSelector:
     """`metadata.name=x,spec.nodeName!=y`. `readers` are the fields the resource offers; others are refused with 400."""
 
     def __init__(self, text: str, readers: Mapping[str, FieldReader], *, builtin: bool = False) -> None:
-        self.terms = [_field_term(term) for term in _split_terms(text) if term.strip("=")]
+        terms = (_field_term(term) for term in _split_terms(text) if term)
+        self.terms = [term for term in terms if term.field or term.value]
         for term in self.terms:
             if term.field not in readers:
                 raise _unknown_field(term.field, readers, builtin=builtin)
@@ -213,13 +218,15 @@ def _split_terms(text: str) -> list[str]:
 
 
 def _field_term(term: str) -> FieldTerm:
-    match = re.match(r"^([^=!]+)(==|!=|=)(.*)$", term, re.DOTALL)
+    match = re.match(r"^([^=!]*)(==|!=|=)(.*)$", term, re.DOTALL)
     if match is None:
         raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
     if re.search(r"(?<!\\)=", match[3]):
         raise bad_request("invalid field selector: unescaped character in value: 61")
+    if (strange := re.search(r"\\([^\\,=]|$)", match[3].replace("\\\\", ""))) is not None:
+        raise bad_request(f"invalid field selector: invalid escape sequence: {strange[0]}")
     value = re.sub(r"\\([\\,=])", r"\1", match[3])
-    return FieldTerm(match[1].strip(), value, match[2] != "!=")
+    return FieldTerm(match[1], value, match[2] != "!=")
 
 
 def path_reader(path: str) -> FieldReader:

@@ -109,9 +109,9 @@ def invalid(group: str, kind: str, name: str, causes: Sequence[Cause]) -> ApiErr
     return failure(422, "Invalid", f'{qualified(group, kind)} "{name}" is invalid: {joined}', details)
 
 
-def invalid_options(kind: str, cause: Cause) -> ApiError:
-    """A query parameter or options body with a bad value; `kind` is ListOptions, DeleteOptions, ..."""
-    return invalid("meta.k8s.io", kind, "", [cause])
+def invalid_options(kind: str, *causes: Cause) -> ApiError:
+    """Query parameters or an options body with bad values; `kind` is ListOptions, DeleteOptions, ..."""
+    return invalid("meta.k8s.io", kind, "", causes)
 
 
 def unprocessable() -> ApiError:

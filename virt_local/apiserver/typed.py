@@ -31,6 +31,12 @@ _GO_NAMES = {
 _KEEPS_EMPTY_LISTS = "CustomResourceDefinition"
 
 
+def go_name(value: Any, wanted: str) -> str:
+    """What Go calls a JSON value that does not fit the type it wants."""
+    name = _JSON_NAMES.get(type(value), "null")
+    return f"number {value}" if name == "number" and wanted.startswith("int") else name
+
+
 class _Place(NamedTuple):
     """Where a value stands: the Go struct and its field, the path to it as Go and as Kubernetes write it."""
 
@@ -50,11 +56,9 @@ class _Reading:
 
     def mismatch(self, value: Any, place: _Place) -> None:
         if not self.wrong:
-            name = _JSON_NAMES.get(type(value), "null")
-            if name == "number" and _GO_NAMES.get(place.type, "").startswith("int"):
-                name = f"number {value}"
-            self.wrong = f"json: cannot unmarshal {name} into Go struct field {place.struct}.{place.path} of type "
-            self.wrong += _go_type(place.type)
+            go = _go_type(place.type)
+            name = go_name(value, go)
+            self.wrong = f"json: cannot unmarshal {name} into Go struct field {place.struct}.{place.path} of type {go}"
 
 
 # Gives the value in Go's form. The paths are of the element that is read, for what it does not know.

@@ -73,7 +73,7 @@ class Writer:
             rules.prepare(call.resource, obj, None)
         if call.version.status and not call.resource.builtin:
             obj.pop("status", None)
-            self._schemas.recheck(call.resource, call.version, obj)
+            causes = self._schemas.recheck(call.resource, call.version, obj)
         self._require_valid(call, obj, None, causes)
         obj = await self._admit("CREATE", call, obj, None)
         ownership.created(call, obj, self._schemas.fields)  # what is allocated belongs to nobody
@@ -129,7 +129,7 @@ class Writer:
                 raise bad_request("a patch must leave an object")
             new = identified(call, new, patched=True)
             meta = require_shape(call, new, patched=True)
-            require_url(call, meta)
+            require_url(call, meta, patched=True)
             if not call.resource.builtin:
                 require_revision(call, meta)
             return new
@@ -181,6 +181,8 @@ class Writer:
             new = make(represent.decode(record.value))
             found = self._schemas.apply(call, new, [], patched=True) if walk else list(causes)
             _merge_untouched(call, new, old)
+            if not all(_is_written(call, cause) for cause in found):
+                found = self._schemas.recheck(call.resource, call.version, new)
             given = new["metadata"].get("resourceVersion") or str(record.rev)
             if parse_version(given) is None:
                 raise server_error(f'strconv.ParseUint: parsing "{given}": invalid syntax')
@@ -341,11 +343,21 @@ def _merge_untouched(call: Call, new: Json, old: Json) -> None:
         new.pop(part, None)
         if changed is not None:
             new[part] = changed
-        new["metadata"].update((key, meta[key]) for key in ("resourceVersion", "managedFields") if meta.get(key))
+        if call.resource.status_has_metadata:
+            new["metadata"] = meta
+        else:
+            new["metadata"].update((key, meta[key]) for key in ("resourceVersion", "managedFields") if meta.get(key))
     elif call.version.status:
         new.pop("status", None)
         if "status" in old:
             new["status"] = old["status"]
+
+
+def _is_written(call: Call, cause: Cause) -> bool:
+    """Whether it is about what this call writes: what is wrong elsewhere is not looked at."""
+    if call.resource.builtin or not call.version.status:
+        return True
+    return cause.field.startswith("status") is (call.subresource == "status")
 
 
 def _counts(call: Call, new: Json, old: Json) -> bool:

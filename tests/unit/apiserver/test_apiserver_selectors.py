@@ -132,7 +132,10 @@ def test_ages(seconds: int, text: str) -> None:
         ("configmaps", "a\nb", False),
         ("namespaces", "a.b", False),
         ("namespaces", "x" * 64, False),
-        ("services", "1a", False),
+        ("services", "1a", True),
+        ("services", "a.b", False),
+        ("events", "Any One", True),
+        ("events", "a/b", False),
         ("services", "a1", True),
     ],
 )
