@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import secrets
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -122,16 +123,22 @@ async def _create(path: Path, options: tuple[str, ...], *size: str) -> None:
     await asyncio.to_thread(temporary.rename, path)
 
 
-def create_raw(path: Path, size: int, dir_fd: int | None = None) -> int:
-    """A new sparse raw image; its open descriptor. Raises OSError, and then leaves nothing behind."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660, dir_fd=dir_fd)
+def create_raw(name: str, size: int, dir_fd: int, owner: tuple[int, int] | None) -> None:
+    """Make a sparse raw image, for `owner` (uid, gid). Raises OSError.
+
+    It gets its name when all else is done: a disk that is there is whole, whenever we are killed.
+    """
+    temporary = f".{name[:200]}.{secrets.token_hex(4)}.new"
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660, dir_fd=dir_fd)
     try:
         os.truncate(fd, size)
-    except OSError:
+        if owner is not None:
+            os.fchown(fd, *owner)
+        os.fsync(fd)
+        os.link(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+    finally:
         os.close(fd)
-        os.unlink(path, dir_fd=dir_fd)
-        raise
-    return fd
+        os.unlink(temporary, dir_fd=dir_fd)
 
 
 def takes_direct_io(path: Path) -> bool | None:

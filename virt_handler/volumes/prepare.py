@@ -215,7 +215,7 @@ def _claim_file(volumes: Path, parts: list[str], capacity: int, owner: Owner, fi
         if found is None:
             if capacity < disk_images.MEBIBYTE:
                 raise VolumeError(f"{field}: its capacity is less than 1Mi")
-            _create(fd, DISK, capacity, owner)
+            _create(fd, DISK, capacity, owner, field)
     return str(place / DISK)
 
 
@@ -239,6 +239,7 @@ def _host_file(disk: HostDisk, owner: Owner, field: str, *, writes: bool) -> Non
             return
         if disk.type != "DiskOrCreate":
             raise VolumeError(f"{field}: {disk.path} does not exist", hint="create it, or use type: DiskOrCreate")
+        _check_directory(fd, parents, owner, field)
         capacity = to_bytes(disk.capacity or 0)
         free = os.statvfs(f"/proc/self/fd/{fd}")
         available = free.f_bavail * free.f_frsize
@@ -257,22 +258,36 @@ def _check_access(found: os.stat_result, owner: Owner, field: str, path: str, *,
     if owner is None:
         return
     uid, gid = owner
-    shift = 6 if found.st_uid == uid else 3 if found.st_gid == gid else 0
-    wanted = 0o6 if writes else 0o4
-    if (found.st_mode >> shift) & wanted != wanted:
+    if not _allows(found, uid, gid, os.R_OK | os.W_OK if writes else os.R_OK):
         raise VolumeError(
             f"{field}: QEMU's user (uid {uid}, gid {gid}) may not {'write' if writes else 'read'} {path}",
             hint=f"if a guest may have this file: chown {uid}:{gid} {path}",
         )
 
 
-def _create(dir_fd: int, name: str, size: int, owner: Owner) -> None:
+def _check_directory(fd: int, parts: list[str], owner: Owner, field: str) -> None:
+    """QEMU's user must be allowed to make files in the directory `fd`, and to get there; raises VolumeError."""
+    if owner is None:
+        return
+    uid, gid = owner
+    for above in range(len(parts) + 1):
+        found = os.stat("./" + "../" * above, dir_fd=fd)
+        path = "/" + "/".join(parts[: len(parts) - above])
+        if not _allows(found, uid, gid, os.X_OK if above else os.W_OK | os.X_OK):
+            raise VolumeError(
+                f"{field}: QEMU's user (uid {uid}, gid {gid}) may not {'enter' if above else 'make files in'} {path}",
+                hint=f"make a directory for disks (install -d -o {uid} -g {gid} DIRECTORY), or the disk yourself",
+            )
+
+
+def _allows(found: os.stat_result, uid: int, gid: int, wanted: int) -> bool:
+    """Whether the mode lets this user (not its further groups) do what `wanted` says, in bits of os.access."""
+    shift = 6 if found.st_uid == uid else 3 if found.st_gid == gid else 0
+    return uid == 0 or (found.st_mode >> shift) & wanted == wanted
+
+
+def _create(dir_fd: int, name: str, size: int, owner: Owner, field: str) -> None:
     try:
-        fd = disk_images.create_raw(Path(name), size, dir_fd)
+        disk_images.create_raw(name, size, dir_fd, owner)
     except OSError as error:
-        raise VolumeError(f"can't create {name}: {error.strerror}") from None
-    try:
-        if owner is not None:
-            os.fchown(fd, *owner)
-    finally:
-        os.close(fd)
+        raise VolumeError(f"{field}: can't create {name}: {error.strerror}") from None

@@ -20,13 +20,13 @@ from pytest_mock import MockerFixture
 from virt_handler.errors import ClaimNotFound, HandlerError, ImageRefused, ObjectNotFound, UnsafePath, VolumeError
 from virt_handler.images.store import ImageStore
 from virt_handler.layout import Layout
-from virt_handler.volumes import cloudinit, disk_images, safe_paths
+from virt_handler.volumes import cloudinit, disk_images, prepare, safe_paths
 from virt_handler.volumes.credentials import pull_credentials
 from virt_handler.volumes.objects import Objects
 from virt_handler.volumes.prepare import Volumes
 from virt_kube.api import NotFound, Resource
 from virt_types.codec import from_builtins
-from virt_types.v1 import Disk, DiskTarget, VirtualMachineInstance
+from virt_types.v1 import Disk, DiskTarget, HostDisk, VirtualMachineInstance
 
 UID = "5f5d0d4e-0000-4000-8000-000000000001"
 
@@ -397,8 +397,51 @@ def test_broken_base64_names_its_field() -> None:
         cloudinit.seed(source, {}, "f")
 
 
-def test_a_disk_that_cant_be_made_leaves_nothing_that_looks_like_one(tmp_path: Path) -> None:
-    for _ in range(2):
+async def test_a_host_disk_is_made_only_where_qemu_could_make_it(layout: Layout, tmp_path: Path) -> None:
+    """The agent is root: without this, whoever makes a VM would put files into /etc/profile.d."""
+    place = tmp_path / "closed" / "open"
+    place.mkdir(parents=True)
+    found = place.stat()
+    stranger, friend = (found.st_uid + 1, found.st_gid + 1), (found.st_uid + 1, found.st_gid)
+    shut = [
+        (stranger, 0o711, 0o755, "make files in"),
+        (stranger, 0o700, 0o777, "enter"),
+        (friend, 0o750, 0o750, "make"),
+    ]
+    volumes = Volumes(layout, ImageStore(layout.images, {}, frozenset()), Objects(FakeApi(OBJECTS)), lambda *_: None)  # type: ignore[arg-type]
+    asked = vmi({"hostDisk": {"path": f"{place}/d.img", "type": "DiskOrCreate", "capacity": "1Mi"}})
+    for user, outer, inner, why in shut:
+        place.parent.chmod(outer)
+        place.chmod(inner)
+        with pytest.raises(VolumeError, match=rf"hostDisk\.path: QEMU's user .* may not {why}"):
+            await volumes.prepare(asked, user)
+        assert list(place.iterdir()) == []
+
+
+def test_where_qemus_user_may_make_files_a_disk_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "d.img"
+    for user in ((os.geteuid(), os.getegid()), None):
+        prepare._host_file(HostDisk(path=str(path), type="DiskOrCreate", capacity="1Mi"), user, "f", writes=True)
+        assert path.stat().st_size == 1 << 20
+        path.unlink()
+
+
+@pytest.mark.parametrize("step", ["truncate", "fchown", "fsync", "link"])
+def test_a_disk_that_cant_be_made_leaves_nothing_that_looks_like_one(
+    tmp_path: Path, mocker: MockerFixture, step: str
+) -> None:
+    """Nor does an end in mid-step: until the last one, nothing has the disk's name."""
+    seen: list[bool] = []
+
+    def fail(*_: object, **__: object) -> None:
+        seen.append((tmp_path / "disk.img").exists())
+        raise OSError(errno.EFBIG, "too large")
+
+    mocker.patch(f"os.{step}", fail)
+    fd = os.open(tmp_path, os.O_PATH)
+    try:
         with pytest.raises(OSError, match="too large"):
-            disk_images.create_raw(tmp_path / "disk.img", 1 << 62)
-        assert list(tmp_path.iterdir()) == []
+            disk_images.create_raw("disk.img", 1 << 20, fd, (os.geteuid(), os.getegid()))
+    finally:
+        os.close(fd)
+    assert (seen, list(tmp_path.iterdir())) == ([False], [])
