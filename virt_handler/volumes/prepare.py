@@ -229,7 +229,8 @@ def _is_written(vmi: VirtualMachineInstance, volume: str) -> bool:
 def _host_file(disk: HostDisk, owner: Owner, field: str, *, writes: bool) -> None:
     """`Disk` must be there; `DiskOrCreate` is made sparse, and belongs to QEMU's user only when it was made here.
 
-    A file of the machine keeps its owner: QEMU's user gets at it only where that owner allows it.
+    A file of the machine keeps its owner: QEMU's user gets at it only where that owner allows it. And a file is made
+    only where QEMU's user could make it: we may write everywhere, whoever makes a VM may not.
     """
     *parents, name = safe_paths.parts_of(disk.path, field)
     with safe_paths.directory(Path("/"), parents, field) as fd:
@@ -250,7 +251,7 @@ def _host_file(disk: HostDisk, owner: Owner, field: str, *, writes: bool) -> Non
             )
         if capacity < disk_images.MEBIBYTE:
             raise VolumeError(f"{field}: capacity {disk.capacity!r} is less than 1Mi")
-        _create(fd, name, capacity, owner)
+        _create(fd, name, capacity, owner, field)
 
 
 def _check_access(found: os.stat_result, owner: Owner, field: str, path: str, *, writes: bool) -> None:
