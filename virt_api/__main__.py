@@ -1,7 +1,7 @@
 """`virt-api`: the subresource API as a program of its own.
 
-It listens on a unix socket for an API server on the same machine. Serving TLS to the API server of a cluster, with its
-client certificate verified, is not built yet.
+On a unix socket for an API server on the same machine; with `--listen` over TLS for the API server of a cluster, which
+asks its admission webhooks too. `virt-api manifests` prints what that API server has to be told.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import signal
 import sys
 from pathlib import Path
 
-from virt_api.app import serve
+from virt_api import front_proxy, manifests
+from virt_api.app import serve, serve_cluster
+from virt_api.serving import Serving, own_certificate
+from virt_kube.certificates import Pair
 from virt_kube.http import HttpClient
 from virt_types.errors import VirtError
 
@@ -24,20 +27,27 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
-    import uvloop
-
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(arguments))
+        if arguments.command == "manifests":
+            print(manifests.registration(_address(arguments.address), arguments.ca_file), end="")
+            return 0
+        _run(arguments)
     except VirtError as err:
         print(f"virt-api: {err.message}" + (f"\n{err.hint}" if err.hint else ""), file=sys.stderr)
         return err.exit_code
     except OSError as err:
-        print(f"virt-api: can't listen on {arguments.socket}: {err.strerror}", file=sys.stderr)
+        print(f"virt-api: can't listen on {arguments.listen or arguments.socket}: {err.strerror}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import uvloop
+
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +67,30 @@ def _parser() -> argparse.ArgumentParser:
         help="ask the Kubernetes API whether the user in X-Remote-User may call a subresource (SubjectAccessReview); "
         "for an API server in front that only authenticates",
     )
+    cluster = parser.add_argument_group("for the API server of a cluster")
+    cluster.add_argument(
+        "--listen",
+        metavar="ADDRESS:PORT",
+        help="serve TLS here instead of the socket: to the API server's front proxy, which is told by ConfigMap "
+        f"{front_proxy.NAMESPACE}/{front_proxy.NAME}, and as admission webhooks",
+    )
+    cluster.add_argument(
+        "--tls-cert-file", type=Path, metavar="FILE", help="PEM, with the chain; read anew as it changes"
+    )
+    cluster.add_argument("--tls-key-file", type=Path, metavar="FILE")
+    cluster.add_argument(
+        "--cert-dir",
+        type=Path,
+        default=_state_dir() / "virt-api",
+        help="without those files: where a CA (ca.crt) and a certificate are made and kept (%(default)s)",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="manifests")
+    printing = commands.add_parser(
+        "manifests",
+        help="print the APIServices, webhooks and the Service that lead a cluster's API server to a virt-api",
+    )
+    printing.add_argument("--address", required=True, metavar="HOST:PORT", help="where virt-api --listen is reached")
+    printing.add_argument("--ca-file", type=Path, required=True, metavar="FILE", help="PEM: who signed its certificate")
     return parser
 
 
@@ -67,11 +101,37 @@ async def _serve(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel if task else sys.exit)
     try:
         with contextlib.suppress(asyncio.CancelledError):
-            await serve(
-                client, socket=arguments.socket, handler_socket=arguments.handler_socket, reviewing=arguments.authorize
-            )
+            if arguments.listen:
+                address, pair = _address(arguments.listen), _certificate(arguments)
+                serving = Serving(pair, await front_proxy.read(client))
+                await serve_cluster(client, address=address, serving=serving, handler_socket=arguments.handler_socket)
+            else:
+                await serve(
+                    client,
+                    socket=arguments.socket,
+                    handler_socket=arguments.handler_socket,
+                    reviewing=arguments.authorize,
+                )
     finally:
         await client.close()
+
+
+def _certificate(arguments: argparse.Namespace) -> Pair:
+    given = arguments.tls_cert_file, arguments.tls_key_file
+    if all(given):
+        return Pair(*given)
+    if any(given):
+        raise VirtError("--tls-cert-file and --tls-key-file go together")
+    return own_certificate(arguments.cert_dir)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise VirtError(
+            f"{text!r} is not HOST:PORT", hint="such as 10.0.0.5:8443, [fd00::5]:8443 or api.example.org:8443"
+        )
+    return host.strip("[]"), int(port)
 
 
 def _run_dir() -> Path:
@@ -79,6 +139,13 @@ def _run_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/run/virtctl")
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "virtctl"
+
+
+def _state_dir() -> Path:
+    """STATE of docs/architecture.md."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/virtctl")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "virtctl"
 
 
 if __name__ == "__main__":

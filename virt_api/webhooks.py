@@ -1,4 +1,7 @@
-"""The same admission for a real API server: AdmissionReview v1 in, AdmissionReview v1 out."""
+"""The same admission for a real API server: AdmissionReview v1 in, AdmissionReview v1 out.
+
+`virt_api.manifests` tells the API server which objects to send, from the tables that admission itself goes by.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from virt_api import refusals
 from virt_api.admission import NODE_GROUP_PREFIX, KubeVirtAdmission
 from virt_kube.admission import AdmissionRequest, AdmissionResult, UserInfo
 from virt_kube.api import ApiError, Json, JsonPatch
+from virt_types import labels
+from virt_types.legacy import OLD_VERSIONS, convert
 
 # What the API server puts into a service account token of a pod, for NodeRestriction.
 NODE_NAME_EXTRA = "authentication.kubernetes.io/node-name"
@@ -22,11 +27,13 @@ ADMISSION: web.AppKey[KubeVirtAdmission] = web.AppKey("admission", KubeVirtAdmis
 
 async def mutate(request: web.Request) -> web.Response:
     review = await _review(request)
+    sent = review.get("object") or {}
+    review["object"], notes = _respelled(review.get("object"))
     result = await _admit(request.app[ADMISSION], review)
     if isinstance(result, ApiError):
         return _answer(review, _refused(result))
-    patch = _patch(review.get("object") or {}, result.obj or {})
-    answer: Json = {"allowed": True, "warnings": list(result.warnings)}
+    patch = _patch(sent, result.obj or {})
+    answer: Json = {"allowed": True, "warnings": [*notes, *result.warnings]}
     if patch:
         answer |= {"patchType": "JSONPatch", "patch": base64.b64encode(msgspec.json.encode(patch)).decode()}
     return _answer(review, answer)
@@ -36,6 +43,15 @@ async def validate(request: web.Request) -> web.Response:
     review = await _review(request)
     result = await _admit(request.app[ADMISSION], review)
     return _answer(review, _refused(result) if isinstance(result, ApiError) else {"allowed": True})
+
+
+def _respelled(obj: Json | None) -> tuple[Json | None, list[str]]:
+    """An object of one of KubeVirt's old versions with today's field names; and what was changed, in words."""
+    group, _, version = str((obj or {}).get("apiVersion", "")).partition("/")
+    if obj is None or group != labels.GROUP or version not in OLD_VERSIONS:
+        return obj, []
+    converted, notes = convert(obj)
+    return converted | {"apiVersion": obj["apiVersion"]}, notes
 
 
 async def _review(request: web.Request) -> Json:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from virt_kube.api import Json
+from virt_types.labels import SUBRESOURCE_GROUP
 
 
 class Rule(NamedTuple):
@@ -56,6 +57,11 @@ VM_QUESTIONS = (
     "virtualmachineinstances/userlist",
     "virtualmachineinstances/filesystemlist",
 )
+# What KubeVirt's own objects add to the roles of that name that every cluster has.
+USERS: dict[str, tuple[Rule, ...]] = {
+    "view": (Rule(READ, KUBEVIRT_GROUPS, ANY), Rule(("get",), (SUBRESOURCE_GROUP,), VM_QUESTIONS)),
+    "edit": (Rule(CHANGE, KUBEVIRT_GROUPS, ANY), Rule(("get", "update"), (SUBRESOURCE_GROUP,), ANY)),
+}
 
 EVENTS = Rule(("create", "patch", "update"), ("", "events.k8s.io"), ("events",))
 LEASES = Rule(("get", "list", "watch", "create", "update", "patch", "delete"), ("coordination.k8s.io",), ("leases",))

@@ -17,10 +17,9 @@ from virt_kube.roles import (
     COMPONENTS,
     EVENTS,
     EVERYTHING,
-    KUBEVIRT_GROUPS,
     LEASES,
     READ,
-    VM_QUESTIONS,
+    USERS,
     Rule,
 )
 from virt_types import labels
@@ -66,7 +65,6 @@ OTHERS = (
     "events.k8s.io",
     "storage.k8s.io",
     "apiextensions.k8s.io",
-    *KUBEVIRT_GROUPS,
     *CDI_GROUPS,
 )
 DISCOVERY_PATHS = ("/.well-known", "/.well-known/*", "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*")
@@ -83,14 +81,14 @@ class Role(NamedTuple):
 _VIEW = (
     Rule(READ, ("",), CORE_SEEN),
     Rule(READ, OTHERS, ANY),
-    Rule(("get",), ("subresources.kubevirt.io",), VM_QUESTIONS),
+    *USERS["view"],
 )
 _EDIT = (
     Rule(CHANGE, ("",), CORE_USED),
     Rule(READ, ("",), ("secrets",)),
-    Rule(CHANGE, (*KUBEVIRT_GROUPS, *CDI_GROUPS), ANY),
+    Rule(CHANGE, CDI_GROUPS, ANY),
     Rule(CHANGE, ("apps", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io"), ANY),
-    Rule(("get", "update"), ("subresources.kubevirt.io",), ANY),
+    *USERS["edit"],
     Rule(("create",), ("",), ("serviceaccounts/token",)),
 )
 _ADMIN = (
