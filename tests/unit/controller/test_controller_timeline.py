@@ -20,18 +20,21 @@ from support.fake_node import FakeNode, add_node
 from support.simulated import simulate
 from test_controller_replay import RECORDING, needs_recording
 
-from virt_api import hotplug, lifecycle
+from virt_api import hotplug, lifecycle, migration
 from virt_controller.app import Options, run
 from virt_kube.api import Json, PatchKind
 from virt_kube.resources import (
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
     VIRTUAL_MACHINE_INSTANCES,
     VIRTUAL_MACHINE_INSTANCETYPES,
     VIRTUAL_MACHINES,
 )
+from virt_types import labels
 from virt_types.codec import decode
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
+ALONE = "vmi-standalone"
 CASES = (
     "Always",
     "Manual",
@@ -43,6 +46,8 @@ CASES = (
     "strategy-switch",
     "live-update",
     "vm-trouble",
+    "vm-migration",
+    ALONE,
 )
 # Conditions that KubeVirt's own controllers write; the others came from the stand-in for its node agent.
 COMPARED = frozenset({"Ready", "Failure", "RestartRequired", "Paused", "PodScheduled", "Synchronized"})
@@ -113,6 +118,8 @@ DIFFERENCES: list[tuple[tuple[str, ...], tuple[str, ...], set[str], str]] = [
         "FINDINGS 6: there a pending hot-plug turns what waits for a restart into a failure",
     ),
     (("create-unschedulable",), ("vm-trouble",), {"conditions", "phase"}, NO_PODS),
+    (("create-unschedulable",), (ALONE,), {"conditions", "phase", "events"}, NO_PODS),
+    (("pvc-appears",), (ALONE,), {"events"}, "that the claim has to be bound first is told"),
     (
         ("create-missing-instancetype",),
         ("vm-trouble",),
@@ -158,6 +165,7 @@ class Replay:
         self.recorded: dict[str, Json | None] = {"VM": None, "VMI": None}
         self.found: dict[str, dict[str, tuple[object, object]]] = {}
         self.told = 0
+        self.said = 0
 
     async def live(self) -> None:
         await add_node(self.kube)
@@ -178,7 +186,7 @@ class Replay:
         self.agent.fails = step.name in GUESTS_FAIL
         if step.name == "create-unschedulable":
             await self.resize_node("32Mi")
-        if step.name == "becomes-schedulable":
+        if step.name in ("becomes-schedulable", "delete-unschedulable"):
             await self.resize_node("16Gi")
         if step.name == PODS_DIE:
             await self.agent.end(NS, "vm1", first_end(step))
@@ -212,7 +220,13 @@ class Replay:
                 body["spec"]["template"]["spec"]["domain"]["firmware"] = {"uuid": "u"}  # as admission does
                 await self.kube.create(VIRTUAL_MACHINES, NS, body)
             case "POST", "virtualmachineinstances", _:
-                await self.kube.create(VIRTUAL_MACHINE_INSTANCES, NS, request["body"])
+                await self.kube.create(VIRTUAL_MACHINE_INSTANCES, NS, as_admitted(request["body"]))
+            case "POST", "persistentvolumeclaims", _:
+                await self.kube.create(PERSISTENT_VOLUME_CLAIMS, NS, request["body"])
+                name, bound = request["body"]["metadata"]["name"], {"status": {"phase": "Bound"}}
+                await self.kube.patch(PERSISTENT_VOLUME_CLAIMS, NS, name, bound, kind="merge", subresource="status")
+            case "PUT", "virtualmachines", "migrate":
+                self.refuse_to_migrate()
             case "POST", "virtualmachineinstancetypes", _:
                 await self.kube.create(VIRTUAL_MACHINE_INSTANCETYPES, NS, request["body"])
             case "PATCH", "virtualmachineinstancetypes", _:
@@ -264,6 +278,11 @@ class Replay:
             status = {"status": answer.status}
             await self.kube.patch(VIRTUAL_MACHINES, NS, "vm1", status, kind="merge", subresource="status")
 
+    def refuse_to_migrate(self) -> None:
+        """Nothing here moves a running guest: the verb says so, and the life goes on where it is."""
+        vmi = decode(msgspec.json.encode(self.kube.find(VIRTUAL_MACHINE_INSTANCES, NS, "vm1")), VirtualMachineInstance)
+        assert "is the only node that takes guests" in migration.why_not(vmi, []).message
+
     async def pause(self, reason: str, message: str) -> None:
         await self.write_conditions(
             {"type": "Paused", "status": "True", "reason": reason, "message": message},
@@ -289,6 +308,9 @@ class Replay:
         vmi = self.kube.find(VIRTUAL_MACHINE_INSTANCES, NS, "vm1")
         theirs = {**recorded_vm(self.recorded["VM"]), **recorded_vmi(self.recorded["VMI"]), **recorded_events(step)}
         ours = {**shown_vm(vm), **shown_vmi(vmi), "events": self.events()}
+        if self.case == ALONE:
+            theirs |= alone(self.recorded["VMI"], recorded_conditions(self.recorded["VMI"]), recorded_facts(step))
+            ours |= alone(vmi, (vmi or {}).get("status", {}).get("conditions", []), self.facts())
         self.found[step.name] = {
             field: (theirs[field], ours[field]) for field in theirs if theirs[field] != ours[field]
         }
@@ -301,7 +323,50 @@ class Replay:
             if plural == "events" and obj["involvedObject"]["kind"] == "VirtualMachine"
         ]
         new, self.told = said[self.told :], len(said)
-        return sorted(f"{each['type']} {each['reason']} {nameless(each['message'])}" for each in new)
+        return sorted(told(each) for each in new)
+
+    def facts(self) -> list[str]:
+        """What was told of the VMI since the last step."""
+        said = [obj for _, plural, _, obj in self.kube.history if plural == "events"]
+        new, self.said = said[self.said :], len(said)
+        return sorted({told(each) for each in new if is_fact(each, each["involvedObject"])})
+
+
+def as_admitted(vmi: Json) -> Json:
+    """With the finalizer that admission gives."""
+    return {**vmi, "metadata": {**vmi["metadata"], "finalizers": [labels.VMI_FINALIZER]}}
+
+
+def alone(vmi: Json | None, conditions: list[Json], facts: list[str]) -> Json:
+    """What a VMI without a VM tells of itself."""
+    told = {each["type"]: each for each in conditions if each["type"] in COMPARED}
+    return {
+        "events": facts,
+        "conditions": {
+            type_: (each["status"], WITHOUT_PODS.get(each.get("reason"), each.get("reason")))
+            for type_, each in sorted(told.items())
+        }
+        if vmi is not None
+        else None,
+    }
+
+
+def recorded_conditions(view: Json | None) -> list[Json]:
+    return view["conditions"] if view is not None else []
+
+
+def recorded_facts(step: Step) -> list[str]:
+    """The events of the VMI that tell of no pod."""
+    mine = [each["view"] for each in step.entries if each["kind"] == "Event" and each["event"] != "DELETED"]
+    return sorted({told(each) for each in mine if is_fact(each, each["involved"])})
+
+
+def is_fact(event: Json, involved: Json) -> bool:
+    return involved["kind"] == "VirtualMachineInstance" and "pod " not in event["message"]
+
+
+def told(event: Json) -> str:
+    return f"{event['type']} {event['reason']} {nameless(event['message'])}"
 
 
 def make_room(plural: str, obj: Json) -> None:
@@ -333,7 +398,7 @@ def nameless(text: str) -> str:
 def recorded_events(step: Step) -> Json:
     mine = [each["view"] for each in step.entries if each["kind"] == "Event" and each["event"] != "DELETED"]
     mine = [each for each in mine if each["involved"]["kind"] == "VirtualMachine"]
-    return {"events": sorted(f"{each['type']} {each['reason']} {nameless(each['message'])}" for each in mine)}
+    return {"events": sorted(told(each) for each in mine)}
 
 
 def recorded_vm(view: Json | None) -> Json:
