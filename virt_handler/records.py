@@ -6,11 +6,8 @@ Read by `decide` through the agent; the only other source of truth is libvirt it
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +15,7 @@ import msgspec
 
 from virt_handler.errors import StateError
 from virt_handler.layout import checked_uid
+from virt_kube.durable import LEFTOVERS, write_durably
 
 log = logging.getLogger("virt_handler.records")
 
@@ -77,7 +75,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Records:
-    """The directory of records, held in memory too; one agent owns it (see `lock`)."""
+    """The directory of records, held in memory too; one agent owns it (`app` locks it), any thread may use it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -97,28 +95,28 @@ class Records:
                 self._records[record.uid] = record
             else:
                 log.error("record under a foreign name path=%s uid=%s", path, record.uid)
-        for leftover in self._directory.glob("*.tmp"):
+        for leftover in self._directory.glob(LEFTOVERS):
             leftover.unlink(missing_ok=True)
         return [*self._records.values()]
 
     def get(self, uid: str) -> Record | None:
         return self._records.get(uid)
 
-    def all(self) -> Iterable[Record]:
-        return self._records.values()
+    def all(self) -> tuple[Record, ...]:
+        return tuple(self._records.values())
 
     def macs(self) -> list[str]:
         """The MACs of all interfaces on record."""
-        return [lease.mac for record in tuple(self._records.values()) for lease in record.interfaces.values()]
+        return [lease.mac for record in self.all() for lease in record.interfaces.values()]
 
     def processors(self, *, without: str) -> set[int]:
         """Host processors that guests other than `without` (a uid) have for themselves."""
-        records = [record for record in self._records.values() if record.uid != without]
+        records = [record for record in self.all() if record.uid != without]
         return {processor for record in records for processor in record.cpuset}
 
     def of(self, namespace: str, name: str) -> list[Record]:
         """Every record of a VMI of this name, whatever its uid."""
-        return [record for record in self._records.values() if record.key == (namespace, name)]
+        return [record for record in self.all() if record.key == (namespace, name)]
 
     def put(self, record: Record) -> None:
         """Durable when it returns; raises StateError. Does nothing when nothing changed."""
@@ -140,7 +138,7 @@ class Records:
             return
         path = self._directory / f"{checked_uid(record.uid)}.json"
         try:
-            _write_durably(path, msgspec.json.encode(record))
+            write_durably(path, msgspec.json.encode(record))
         except OSError as error:
             raise StateError(f"can't write {path}: {error.strerror}", hint="is the disk full?") from None
         self._records[record.uid] = record
@@ -148,33 +146,14 @@ class Records:
     def remove(self, uid: str) -> None:
         """Forget; a record that isn't there is fine."""
         path = self._directory / f"{checked_uid(uid)}.json"
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StateError(f"can't remove {path}: {error.strerror}") from None
-        self._records.pop(uid, None)
+        with self._writing:  # a change on its way must not bring it back
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StateError(f"can't remove {path}: {error.strerror}") from None
+            self._records.pop(uid, None)
 
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(MAX_RECORD)
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with open(fd, "wb") as file:  # noqa: PTH123  a descriptor, no path
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -7,12 +7,15 @@ import os
 import pwd
 import subprocess
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import libvirt
+import msgspec
 import pytest
+from pytest_mock import MockerFixture
 
 from virt_handler import accelerator, addresses, domains, libvirt_errors, processes, tpm_store
 from virt_handler import errors as handler_errors
@@ -24,6 +27,7 @@ from virt_handler.model import Host
 from virt_handler.pictures import to_png
 from virt_handler.records import End, Lease, Record, Records, ShutdownClock
 from virt_handler.sockets import connect
+from virt_kube.durable import write_durably
 from virt_types.errors import VirtError
 
 UID = "5f5d0d4e-0000-4000-8000-000000000001"
@@ -190,14 +194,59 @@ def test_a_torn_or_foreign_record_is_left_and_does_not_hide_the_others(tmp_path:
     records.put(RECORD)
     (tmp_path / "torn.json").write_bytes(b'{"uid":')
     (tmp_path / "other.json").write_bytes((tmp_path / f"{UID}.json").read_bytes())
-    (tmp_path / f"{UID}.tmp").write_bytes(b"half")
+    (tmp_path / f".{UID}.json.123.unfinished").write_bytes(b"half")
     assert Records(tmp_path).load() == [RECORD]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"{UID}.json", "other.json", "torn.json"])
 
 
-def test_an_end_is_remembered(tmp_path: Path) -> None:
-    import msgspec
+def test_a_change_on_its_way_does_not_bring_a_removed_record_back(tmp_path: Path, mocker: MockerFixture) -> None:
+    records = Records(tmp_path)
+    records.put(RECORD)
+    writing, go = threading.Event(), threading.Event()
 
+    def slow(path: Path, data: bytes) -> None:
+        writing.set()
+        go.wait(5)
+        write_durably(path, data)
+
+    mocker.patch("virt_handler.records.write_durably", slow)
+    change = threading.Thread(target=lambda: records.change(UID, grace_seconds=5))
+    remove = threading.Thread(target=records.remove, args=(UID,))
+    change.start()
+    assert writing.wait(5)
+    remove.start()
+    remove.join(0.1)
+    go.set()
+    change.join()
+    remove.join()
+    assert (records.get(UID), list(tmp_path.iterdir())) == (None, [])
+
+
+def test_records_may_be_asked_for_while_they_are_written(tmp_path: Path, mocker: MockerFixture) -> None:
+    """What is asked is a snapshot: each question is put to a directory that changes under it."""
+    mocker.patch("virt_handler.records.write_durably")
+    records = Records(tmp_path)
+    records.put(RECORD)
+
+    class Growing(str):
+        """A name that makes another record whenever it is compared."""
+
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            records.put(msgspec.structs.replace(RECORD, uid=f"u{len(records.all())}"))
+            return str(other) == str(self)
+
+        def __ne__(self, other: object) -> bool:
+            return not self == other
+
+    assert records.of("default", Growing("vm")) == [RECORD]
+    assert records.processors(without=Growing(UID)) == set()
+    for _ in records.all():
+        records.put(msgspec.structs.replace(RECORD, uid=f"u{len(records.all())}"))
+
+
+def test_an_end_is_remembered(tmp_path: Path) -> None:
     ended = msgspec.structs.replace(RECORD, end=End("Failed", "R", "m", 3.0))
     Records(tmp_path).put(ended)
     assert Records(tmp_path).load() == [ended]
