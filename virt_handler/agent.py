@@ -11,8 +11,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
-
-import msgspec
+from typing import Any
 
 from virt_handler import decide as rules
 from virt_handler import processes, status
@@ -58,6 +57,7 @@ class StartJob:
 class Memory:
     """What this process remembers of one VMI uid; losing it costs nothing but a repeated signal."""
 
+    key: Key
     job: StartJob | None = None
     attempts: int = 0
     failure: Failure | None = None
@@ -90,6 +90,7 @@ class Agent:
     async def reconcile(self, key: Key) -> Verdict:
         vmi = self.informer.get(key.namespace, key.name)
         known = self.records.of(key.namespace, key.name)
+        self._forget_former(key, vmi)
         if vmi is None and not known:
             return None
         if vmi is not None and self._starts(vmi) and len(known) <= 1:
@@ -103,7 +104,14 @@ class Agent:
         except Invalid as error:  # the patch's test failed: our view was old
             log.info("stale view key=%s error=%s", key, error)
             await self._refresh(key)
-            return Retry(0.05)
+            return Retry()  # a status the API refuses for good is tried more and more rarely
+
+    def _forget_former(self, key: Key, vmi: VirtualMachineInstance | None) -> None:
+        """What is remembered of VMIs of this name that are gone and never got as far as a record."""
+        mine = vmi.metadata.uid if vmi is not None else ""
+        for uid, memory in tuple(self._memory.items()):
+            if memory.key == key and uid != mine and memory.job is None and self.records.get(uid) is None:
+                del self._memory[uid]
 
     def _starts(self, vmi: VirtualMachineInstance) -> bool:
         memory = self._memory.get(vmi.metadata.uid)
@@ -150,7 +158,7 @@ class Agent:
         process = None
         if record is not None and record.stage != "preparing" and not (domain is not None and domain.alive):
             process = await asyncio.to_thread(processes.find_qemu, record.domain_uuid)
-        memory = self._memory.setdefault(uid, Memory())
+        memory = self._memory.setdefault(uid, Memory(key))
         return Seen(
             uid=uid,
             vmi=vmi,
@@ -253,31 +261,25 @@ class Agent:
         self._tell(vmi, "Warning", reason if isinstance(error, ImageError) else "SyncFailed", message)
 
     async def _adopt(self, vmi: VirtualMachineInstance, domain: Domain, record: Record | None) -> None:
-        new = record or Record(
-            uid=vmi.metadata.uid,
-            namespace=vmi.metadata.namespace,
-            name=vmi.metadata.name,
-            domain_uuid=domain.uuid,
-            boot_id=self.boot_id,
-        )
-        new = msgspec.structs.replace(
-            new,
-            stage="started",
-            domain_uuid=domain.uuid,
-            boot_id=self.boot_id,
-            grace_seconds=rules.grace_of(vmi, record),
-            shutdown=new.shutdown or domain.shutdown,
-        )
-        await asyncio.to_thread(self.records.put, new)
-        log.info("guest adopted namespace=%s name=%s uid=%s", new.namespace, new.name, new.uid)
+        meta = vmi.metadata
+        found: dict[str, Any] = {
+            "stage": "started",
+            "domain_uuid": domain.uuid,
+            "boot_id": self.boot_id,
+            "grace_seconds": rules.grace_of(vmi, record),
+            "shutdown": (record.shutdown if record is not None else None) or domain.shutdown,
+        }
+        if record is None:
+            await asyncio.to_thread(self.records.put, Record(meta.uid, meta.namespace, meta.name, **found))
+        else:
+            await asyncio.to_thread(self.records.change, meta.uid, **found)
+        log.info("guest adopted namespace=%s name=%s uid=%s", meta.namespace, meta.name, meta.uid)
 
     # Ending.
 
     async def _begin_shutdown(self, seen: Seen, grace: int, domain: Domain) -> None:
         clock = ShutdownClock(since_boot(), grace)
-        if seen.record is not None:
-            record = msgspec.structs.replace(seen.record, shutdown=clock, grace_seconds=grace)
-            await asyncio.to_thread(self.records.put, record)
+        await asyncio.to_thread(self.records.change, seen.uid, shutdown=clock, grace_seconds=grace)
         try:
             await self.libvirt.set_metadata(domain.uuid, shutdown_metadata(seen.uid, clock, rfc3339(seen.wall)))
         except HypervisorUnreachable:
@@ -299,9 +301,8 @@ class Agent:
         await self.libvirt.shut_down(domain.uuid, agent=domain.agent_connected)
 
     async def _finish(self, seen: Seen, end: End) -> None:
-        if seen.record is None:
+        if await asyncio.to_thread(self.records.change, seen.uid, end=end) is None:
             return
-        await asyncio.to_thread(self.records.put, msgspec.structs.replace(seen.record, end=end))
         log.info("guest ended uid=%s phase=%s reason=%s", seen.uid, end.phase, end.reason)
         if end.phase == "Failed":
             self._tell(seen.vmi, "Warning", "Stopped", f"The VirtualMachineInstance crashed. ({end.message})")

@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from virt_handler import memory, plugging, probes, status
 from virt_handler.clocks import since_boot
@@ -161,7 +160,7 @@ class Keeper:
             return None
         if now >= known.due.get("facts", 0.0):
             known.due["facts"] = now + FACTS_INTERVAL
-            self._errand(vmi, known, "facts", self._ask(domain, known))
+            self._errand(vmi, known, "facts", lambda: self._ask(domain, known))
         return max(known.due["facts"] - now, 0.0)
 
     async def _ask(self, domain: Domain, known: Attention) -> None:
@@ -180,8 +179,8 @@ class Keeper:
         if left > 0 and now < known.due.setdefault("freeze", now + FROZEN_INTERVAL):
             return min(left, known.due["freeze"] - now)
         known.due["freeze"] = now + (FROZEN_INTERVAL if left > 0 else THAW_RETRY)
-        work = self._check_frozen(vmi, domain) if left > 0 else self._thaw(vmi, domain)
-        self._errand(vmi, known, "freeze", work)
+        work = self._check_frozen if left > 0 else self._thaw
+        self._errand(vmi, known, "freeze", lambda: work(vmi, domain))
         return known.due["freeze"] - now
 
     async def _check_frozen(self, vmi: VirtualMachineInstance, domain: Domain) -> None:
@@ -204,7 +203,7 @@ class Keeper:
             return None
         if "plug" not in known.errands and now >= known.due.get("plug", 0.0):
             known.due["plug"] = now + DETACH_INTERVAL
-            self._errand(vmi, known, "plug", self._plug(vmi, domain, known, steps))
+            self._errand(vmi, known, "plug", lambda: self._plug(vmi, domain, known, steps))
         return max(known.due.get("plug", now) - now, 0.5)
 
     async def _plug(self, vmi: VirtualMachineInstance, domain: Domain, known: Attention, steps: list[Step]) -> None:
@@ -247,16 +246,15 @@ class Keeper:
         self._again(_key(vmi))
 
     def _errand(
-        self, vmi: VirtualMachineInstance, known: Attention, kind: str, work: Coroutine[Any, Any, None]
+        self, vmi: VirtualMachineInstance, known: Attention, kind: str, work: Callable[[], Awaitable[None]]
     ) -> None:
         """Do something that waits for the guest, unless the last one of its kind still does."""
         if kind in known.errands:
-            work.close()
             return
 
         async def run() -> None:
             try:
-                await work
+                await work()
             except HandlerError as error:
                 log.info("errand failed kind=%s uid=%s error=%s", kind, vmi.metadata.uid, error)
             except Exception:

@@ -20,6 +20,7 @@ from virt_handler.errors import HypervisorError, HypervisorUnreachable
 from virt_handler.guest_agent import GuestAgent
 from virt_handler.guest_facts import printable
 from virt_handler.probes import Count, Role, Rule
+from virt_types.errors import VirtError
 from virt_types.v1 import Probe, VirtualMachineInstance
 
 log = logging.getLogger("virt_handler.prober")
@@ -44,7 +45,10 @@ class Asked:
 
 
 class Prober:
-    """Probes the guests it is told of. `on_answer(vmi, rule, before, after)` hears of failures and changes."""
+    """Probes the guests it is told of. `on_answer(vmi, rule, before, after)` hears of failures and changes.
+
+    An answer counts once `on_answer` has returned; when it raises, the next answer makes up for it.
+    """
 
     def __init__(
         self, agent: GuestAgent, on_answer: Callable[[VirtualMachineInstance, Rule, Count, Count], Awaitable[None]]
@@ -92,13 +96,23 @@ class Prober:
     async def _probe(self, vmi: VirtualMachineInstance, asked: Asked, rule: Rule, probe: Probe) -> None:
         await asyncio.sleep(max(0.0, rule.delay - probes.running_for(vmi, time.time())))
         while True:
-            failure = None if asked.paused else await self._ask(asked, rule, probe)
-            if failure is not None and not asked.paused:
-                before = asked.counts.get(rule.role, Count())
-                after = asked.counts[rule.role] = probes.counted(rule, before, failure)
-                if failure or after.verdict is not before.verdict:
-                    await self._on_answer(vmi, rule, before, after)
+            try:
+                await self._probe_once(vmi, asked, rule, probe)
+            except VirtError as error:
+                log.warning("answer not counted uid=%s role=%s error=%s", vmi.metadata.uid, rule.role, error)
+            except Exception:  # nobody would start this task again: the guest would count as alive for ever
+                log.exception("probe crashed uid=%s role=%s", vmi.metadata.uid, rule.role)
             await asyncio.sleep(rule.period)
+
+    async def _probe_once(self, vmi: VirtualMachineInstance, asked: Asked, rule: Rule, probe: Probe) -> None:
+        failure = None if asked.paused else await self._ask(asked, rule, probe)
+        if failure is None or asked.paused:
+            return
+        before = asked.counts.get(rule.role, Count())
+        after = probes.counted(rule, before, failure)
+        if failure or after.verdict is not before.verdict:
+            await self._on_answer(vmi, rule, before, after)
+        asked.counts[rule.role] = after
 
     async def _ask(self, asked: Asked, rule: Rule, probe: Probe) -> str | None:
         """Why the probe failed, "" when it did not, None when the guest was not asked: libvirt may be away."""

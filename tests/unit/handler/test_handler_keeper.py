@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
+from pytest_mock import MockerFixture
 
 from virt_handler import keeper as keeping
 from virt_handler.agent import Agent, Memory
@@ -21,8 +23,11 @@ from virt_handler.guest_facts import GuestFacts
 from virt_handler.keeper import Keeper
 from virt_handler.plugging import Step
 from virt_handler.probes import Count, Rule, counted
-from virt_handler.records import Freeze, Lease, Record, Records
+from virt_handler.records import End, Freeze, Lease, Record, Records
+from virt_kube.api import Invalid, NotFound
+from virt_kube.durable import write_durably
 from virt_kube.informer import Key
+from virt_kube.runner import Retry
 from virt_types.codec import from_builtins
 from virt_types.v1 import (
     VirtualMachineInstance,
@@ -336,23 +341,93 @@ class Buttons:
         self.pressed.append(self.guests.frozen)
 
 
+async def test_a_guest_that_fails_its_liveness_probe_is_shut_down_when_the_disk_has_room_again(
+    world: World, mocker: MockerFixture
+) -> None:
+    world.guests.fails = "ping"
+    refusals = iter([OSError(28, "No space left on device"), RuntimeError("a bug")])
+
+    def write(path: Path, data: bytes) -> None:
+        if refusal := next(refusals, None):
+            raise refusal
+        write_durably(path, data)
+
+    mocker.patch("virt_handler.records.write_durably", write)
+    mocker.patch("virt_handler.probes.rule_of", lambda role, _: Rule(role, period=0, failures=1))
+    await world.keeper.attend(vmi(livenessProbe={"guestAgentPing": {}}), DOMAIN)
+    await until(lambda: (record := world.records.get(UID)) is not None and record.end is not None)
+
+
+async def test_an_errand_taken_back_before_it_began_leaves_nothing(world: World) -> None:
+    """A coroutine that is never awaited would be a warning, and warnings are errors here."""
+    await world.keeper.attend(vmi(), DOMAIN)
+    world.keeper.forget(UID)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert world.guests.asked == 0
+
+
+def agent_of(world: World, **parts: Any) -> Agent:
+    """An agent of which only `parts` are asked for."""
+    none: dict[str, Any] = dict.fromkeys(("client", "libvirt", "informer", "queue", "events", "launcher"))
+    return Agent(records=world.records, keeper=world.keeper, boot_id="boot", **(none | parts))
+
+
+class Cache:
+    """An informer that knows one VMI, or none."""
+
+    def __init__(self, found: VirtualMachineInstance | None) -> None:
+        self.found = found
+
+    def get(self, _namespace: str, _name: str) -> VirtualMachineInstance | None:
+        return self.found
+
+    def absorb(self, _data: bytes) -> None:
+        raise AssertionError("the API has nothing")
+
+
+class Empty:
+    """An API without objects."""
+
+    async def get(self, *_: Any) -> bytes:
+        raise NotFound("gone")
+
+
+async def test_a_status_the_api_refuses_is_tried_more_and_more_rarely(world: World, mocker: MockerFixture) -> None:
+    agent = agent_of(world, client=Empty(), informer=Cache(vmi()))
+    mocker.patch.object(agent, "_settle_all", side_effect=Invalid("status.phase: unsupported value"))
+    assert await agent.reconcile(Key("ns", "vm")) == Retry(None)
+
+
+async def test_what_is_remembered_of_a_vmi_without_a_record_goes_with_it(world: World) -> None:
+    world.records.remove(UID)
+    agent = agent_of(world, informer=Cache(None))
+    agent._memory = {"old": Memory(Key("ns", "vm")), "other": Memory(Key("ns", "another"))}
+    assert await agent.reconcile(Key("ns", "vm")) is None
+    assert [*agent._memory] == ["other"]
+
+
+async def test_what_was_written_meanwhile_outlives_the_agents_own_words(world: World, mocker: MockerFixture) -> None:
+    """A freeze came while the agent looked: its own view of the record is old."""
+    agent = agent_of(world, libvirt=mocker.AsyncMock())
+    old = Seen(UID, vmi(), RECORD, DOMAIN, None, "boot", 0.0)
+    frozen, end = Freeze(5.0), End("Failed", "R", "m", 1.0)
+    world.records.change(UID, frozen=frozen)
+    await agent._adopt(vmi(), DOMAIN, RECORD)
+    await agent._begin_shutdown(old, 7, DOMAIN)
+    await agent._finish(old._replace(vmi=None), end)
+    record = world.records.get(UID)
+    assert record is not None
+    assert (record.frozen, record.grace_seconds, record.end) == (frozen, 7, end)
+
+
 @pytest.mark.parametrize("fails", ["", "thaw"])
 async def test_a_frozen_guest_is_thawed_before_it_is_asked_to_shut_down(world: World, fails: str) -> None:
     await world.keeper.freeze(RECORD, DOMAIN, 0)
     world.guests.fails = fails
     buttons = Buttons(world.guests)
-    agent = Agent(
-        client=None,  # type: ignore[arg-type]  nothing is written
-        libvirt=buttons,  # type: ignore[arg-type]  stands in for libvirt
-        records=world.records,
-        informer=None,  # type: ignore[arg-type]  nothing is looked up
-        queue=None,  # type: ignore[arg-type]  nothing is done again
-        events=None,  # type: ignore[arg-type]  there is no VMI to tell of
-        launcher=None,  # type: ignore[arg-type]  nothing is started
-        keeper=world.keeper,
-        boot_id="boot",
-    )
-    agent._memory[UID] = Memory()
+    agent = agent_of(world, libvirt=buttons)
+    agent._memory[UID] = Memory(Key("ns", "vm"))
     seen = Seen(UID, None, world.records.get(UID), DOMAIN, None, "boot", 0.0)
     await agent._signal_shutdown(seen, DOMAIN, first=True)
     assert buttons.pressed == [bool(fails)]  # a guest that can't be thawed is asked all the same
