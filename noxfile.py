@@ -45,13 +45,15 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("python", "-m", "pytest", *session.posargs, env=ENVIRONMENT)
         return
-    with tempfile.TemporaryFile("w+") as output:
+    # Each its own files: pytest closes the directory above them to other users whenever it starts.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryDirectory(prefix="virtctl-tests-") as folder:
         beside = subprocess.Popen(
             [sys.executable, "-m", "pytest", *WITHOUT],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={name: value for name, value in os.environ.items() if name not in ENVIRONMENT},
+            env={name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+            | {"PYTEST_DEBUG_TEMPROOT": folder},
         )
         try:
             session.run("python", "-m", "pytest", *WITH_GUESTS, env=ENVIRONMENT)

@@ -10,8 +10,10 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from virt_kube.threads import in_thread, opened
 from virt_local.claims import IMAGE
 from virt_local.datavolumes import formats
 from virt_local.datavolumes.disk import DISK
@@ -27,25 +29,24 @@ STEP = 16 << 20
 
 async def clone(image: Path, place: Place, plan: Plan, report: Callable[[float], None]) -> None:
     """Into the scratch file DISK; raises SourceNotReady, TooLarge, NoSpace."""
-    try:
-        source = await asyncio.to_thread(os.open, image, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise SourceNotReady(f"the source has no disk: {error.strerror}") from None
-    try:
+    async with opened(_open, image) as source:
         size = os.fstat(source).st_size
         formats.check_size(size, plan.available)
-        target = await asyncio.to_thread(place.create, DISK, size=size)
-        try:
-            if not await asyncio.to_thread(_by_reference, source, target):
-                await asyncio.to_thread(place.require_space, os.fstat(source).st_blocks * 512)
-                offset = 0
-                while offset < size:
-                    offset = await asyncio.to_thread(_step, source, target, offset, size)
-                    report(100.0 * offset / size)
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
+        async with opened(partial(place.create, DISK, size=size)) as target:
+            if await in_thread(_by_reference, source, target):
+                return
+            await asyncio.to_thread(place.require_space, os.fstat(source).st_blocks * 512)
+            offset = 0
+            while offset < size:
+                offset = await in_thread(_step, source, target, offset, size)
+                report(100.0 * offset / size)
+
+
+def _open(image: Path) -> int:
+    try:
+        return os.open(image, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceNotReady(f"the source has no disk: {error.strerror}") from None
 
 
 def _by_reference(source: int, target: int) -> bool:

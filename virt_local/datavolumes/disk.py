@@ -6,12 +6,13 @@ Called by `fill` with what a source left among the scratch files of a `Place`.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from virt_kube.threads import in_thread, opened
 from virt_local.datavolumes import formats, sandbox, unpack
 from virt_local.datavolumes.errors import ContentRefused
 from virt_local.datavolumes.place import Place
@@ -65,13 +66,13 @@ async def install_image(place: Place, path: Path, plan: Plan, what: str, report:
         await asyncio.to_thread(path.rename, place.scratch(DISK))
     else:
         await _convert(place, path, kind, plan, what, report)
-    await asyncio.to_thread(place.publish, DISK, plan.size, preallocate=plan.preallocate)
+    await in_thread(partial(place.publish, DISK, plan.size, preallocate=plan.preallocate))
 
 
 async def blank(place: Place, plan: Plan) -> None:
     """An empty disk."""
-    os.close(await asyncio.to_thread(place.create, DISK, size=plan.size))
-    await asyncio.to_thread(place.publish, DISK, plan.size, preallocate=plan.preallocate)
+    await _make(place, plan.size)
+    await in_thread(partial(place.publish, DISK, plan.size, preallocate=plan.preallocate))
 
 
 async def _convert(  # noqa: PLR0917  private, called once
@@ -95,7 +96,7 @@ async def _convert(  # noqa: PLR0917  private, called once
             silence=sandbox.SILENCE_SECONDS,
             good=(0, LEAKS),
         )
-    os.close(await asyncio.to_thread(place.create, DISK, size=size))
+    await _make(place, size)
     target = str(place.scratch(DISK))
     await sandbox.run(
         ("qemu-img", "convert", "-p", "-n", "--target-is-zero", "-f", kind, "-O", "raw", str(path), target),
@@ -107,20 +108,23 @@ async def _convert(  # noqa: PLR0917  private, called once
     )
 
 
+async def _make(place: Place, size: int) -> None:
+    async with opened(partial(place.create, DISK, size=size)):
+        pass
+
+
 async def _decompress(place: Place, name: str, compression: str, plan: Plan, what: str) -> None:
     """Into UNPACKED; what the first bytes tell is checked before the rest is unpacked."""
-    with ExitStack() as stack:
-        fd = await asyncio.to_thread(place.create, UNPACKED)
-        stack.callback(os.close, fd)
-        stream = stack.enter_context(unpack.opened(place.scratch(name), compression, place.user))
-        copier = unpack.Copier(stream, fd, largest_file(plan), place, what)
-        looked = False
-        while await asyncio.to_thread(copier.step):
-            if not looked:
-                if formats.compression_of(copier.head):
-                    raise ContentRefused(f"{what} is compressed twice")
-                formats.check_head(copier.head, plan.available, what)
-                looked = True
+    async with opened(place.create, UNPACKED) as fd:
+        with unpack.opened(place.scratch(name), compression, place.user) as stream:
+            copier = unpack.Copier(stream, fd, largest_file(plan), place, what)
+            looked = False
+            while await in_thread(copier.step):
+                if not looked:
+                    if formats.compression_of(copier.head):
+                        raise ContentRefused(f"{what} is compressed twice")
+                    formats.check_head(copier.head, plan.available, what)
+                    looked = True
 
 
 async def _untar(place: Place, name: str, compression: str, plan: Plan, what: str) -> None:
@@ -128,11 +132,11 @@ async def _untar(place: Place, name: str, compression: str, plan: Plan, what: st
     with ExitStack() as stack:
         await asyncio.to_thread(_fresh_directory, tree)
         stream = stack.enter_context(unpack.opened(place.scratch(name), compression, place.user))
-        untar = await asyncio.to_thread(unpack.Untar, stream, tree, plan.available, place, what)
+        untar = await in_thread(unpack.Untar, stream, tree, plan.available, place, what)
         stack.callback(untar.close)
-        while await asyncio.to_thread(untar.step):
+        while await in_thread(untar.step):
             pass
-    await asyncio.to_thread(place.publish_tree, TREE)
+    await in_thread(place.publish_tree, TREE)
 
 
 def _fresh_directory(path: Path) -> None:

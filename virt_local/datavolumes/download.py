@@ -16,6 +16,7 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ import msgspec
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
+from virt_kube.threads import in_thread, opened
 from virt_local.datavolumes import unpack
 from virt_local.datavolumes.errors import ChecksumMismatch, NotSupported, SourceFailed, TooLarge
 from virt_local.datavolumes.formats import HEAD
@@ -98,19 +100,16 @@ def verify(path: Path, checksum: str) -> None:
 async def download(request: Request, place: Place, *, limit: int, on_head: OnHead, report: Report) -> None:
     """Bring the file of `request` into the scratch file BYTES. Raises FillError."""
     part = await asyncio.to_thread(_read_part, place.scratch(PART))
-    fd = await asyncio.to_thread(place.create, BYTES, keep=True)
-    try:
+    async with opened(partial(place.create, BYTES, keep=True)) as fd:
         have = os.fstat(fd).st_size if part.url == request.url and part.validator else 0
         if have and have == part.total:
             return
         async with _answer(request, have, part.validator) as answer:
             offset, told = _placed(answer, have)
             fresh = Part(request.url, _validator(answer), told)
-            await asyncio.to_thread(_begin, place, fd, offset, fresh)
+            await in_thread(_begin, place, fd, offset, fresh)
             sink = Sink(place, limit, told, on_head, report)
             await Receiver(fd, offset, sink, answer.url.host or "").receive(answer.content.iter_any())
-    finally:
-        os.close(fd)
 
 
 class Sink(NamedTuple):
@@ -150,7 +149,7 @@ class Receiver:
         await self._flush()
         if 0 <= self._sink.total != self._size:
             raise SourceFailed(f"{self._host} ended after {self._told()}")
-        await asyncio.to_thread(os.fsync, self._fd)
+        await in_thread(os.fsync, self._fd)
 
     async def _flush(self) -> None:
         if not self._looked:
@@ -159,7 +158,7 @@ class Receiver:
         if self._writes % SPACE_CHECKS == 0:
             await asyncio.to_thread(self._sink.place.require_space)
         self._writes += 1
-        await asyncio.to_thread(_append, self._fd, self._pending, self._size)
+        await in_thread(_append, self._fd, self._pending, self._size)
         self._size, self._pending = self._size + len(self._pending), b""
         if self._sink.total > 0:
             self._sink.report(100.0 * self._size / self._sink.total)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from virt_handler.volumes.credentials import pull_credentials
 from virt_handler.volumes.objects import Objects
 from virt_kube.api import ApiError, KubeClient
 from virt_kube.informer import Key
+from virt_kube.threads import in_thread
 from virt_local.claims import directory_of
 from virt_local.datavolumes import copy, disk, download, sandbox
 from virt_local.datavolumes.errors import FillError, NoSpace, NotSupported, SourceFailed, SourceNotReady
@@ -33,6 +35,8 @@ from virt_types.cdi.v1beta1 import DataVolumeBlankImage, DataVolumeSourcePVC, Da
 TRANSFER_SHARE = 80.0
 USER_KEY, PASSWORD_KEY = "accessKeyId", "secretKey"
 DOCKER = "docker://"
+# A path would be one of the host's, read with root's rights for whoever may create a DataVolume.
+NO_ARCHIVE = "write docker://…; an image in a directory of this machine is served with --registry-mirror HOST=oci:DIR"
 Report = Callable[[float], None]
 UsedBy = Callable[[Key], str]
 
@@ -131,7 +135,7 @@ class Filler:
     async def _registry(self, plan: Plan, source: DataVolumeSourceRegistry, place: Place, report: Report) -> None:
         field = "spec.source.registry"
         if not (source.url or "").startswith(DOCKER):
-            raise NotSupported(f"{field}.url: {(source.url or '')[:200]!r} is not read here; write docker://…")
+            raise NotSupported(f"{field}.url: {(source.url or '')[:200]!r} is not read here", hint=NO_ARCHIVE)
         namespace, image = plan.claim.namespace, (source.url or "").removeprefix(DOCKER)
         credentials = None
         if source.secret_ref:
@@ -142,7 +146,8 @@ class Filler:
                 credentials = await self._login(namespace, source.secret_ref, f"{field}.secretRef")
         tls = await self._tls(namespace, source.cert_config_map, f"{field}.certConfigMap")
         async with self._images(tls) as images:
-            found = await images.get(image, credentials=credentials)
+            architecture = (source.platform.architecture if source.platform is not None else None) or ""
+            found = await images.get(image, credentials=credentials, architecture=architecture)
             report(TRANSFER_SHARE)
             await disk.install_image(place, found.path, plan, f"the image {image}", rest(report))
 
@@ -152,7 +157,7 @@ class Filler:
         image = directory_of(self._volumes, *origin) / copy.IMAGE
         await copy.clone(image, place, plan, report)
         self._require_unused(origin)  # one that began meanwhile may have written what was half copied
-        await asyncio.to_thread(place.publish, disk.DISK, plan.size, preallocate=plan.preallocate)
+        await in_thread(partial(place.publish, disk.DISK, plan.size, preallocate=plan.preallocate))
 
     def _require_unused(self, origin: Key) -> None:
         user = self._used_by(origin)

@@ -7,7 +7,6 @@ proxy's paths, which take a token instead of a login. `app` runs both.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from aiohttp import BodyPartReader, web
 from virt_kube.api import Json
 from virt_kube.clock import Clock, rfc3339
 from virt_kube.informer import Key
+from virt_kube.threads import opened
 from virt_local.claims import Claim
 from virt_local.datavolumes import disk
 from virt_local.datavolumes.download import BYTES, Receiver, Sink
@@ -161,15 +161,13 @@ async def _receive(
         lambda head, size: disk.check_head(head, size, plan, WHAT),
         lambda percent: report(percent * TRANSFER_SHARE / 100),
     )
-    fd = await asyncio.to_thread(place.create, BYTES)
     try:
-        body = _form_file(request) if form else request.content.iter_any()
-        await Receiver(fd, 0, sink, "the client").receive(_timely(body))
+        async with opened(place.create, BYTES) as fd:
+            body = _form_file(request) if form else request.content.iter_any()
+            await Receiver(fd, 0, sink, "the client").receive(_timely(body))
     except SourceFailed:
         await asyncio.to_thread(place.clear)  # an upload is not continued
         raise
-    finally:
-        os.close(fd)
 
 
 async def _timely(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -42,7 +42,7 @@ class Work(NamedTuple):
 class _Entry:
     def __init__(self, plan: Plan, work: Work) -> None:
         self.plan, self.work = plan, work
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None  # while it is being filled
         self.told = 0.0
 
 
@@ -82,22 +82,31 @@ class Workers:
         if entry is None or entry.plan.uid != uid or entry.work.stage not in {"queued", "waiting"}:
             raise NotExpected(f"nothing is expected for the claim {key} now")
         self._set(entry, entry.work._replace(stage="running", reason="", message="", patient=False))
-        slot = await self._slots.get()
+        entry.task = asyncio.create_task(self._in_turn(entry, fill), name=f"take {key}")
         try:
-            await fill(entry.plan, slot, lambda percent: self._progress(entry, percent))
+            await entry.task
         except FillError as error:
             self._settle(entry, error, 0.0)
             raise
         except BaseException:
             self._set(entry, entry.work._replace(stage="queued", progress=None))
-            raise
-        else:
-            self._set(entry, entry.work._replace(stage="done", progress=100.0))
+            caller = asyncio.current_task()
+            if self._entries.get(key) is entry or (caller is not None and caller.cancelling()):
+                raise
+            raise NotExpected(f"the claim {key} is not to be filled any more") from None
+        finally:
+            entry.task = None
+        self._set(entry, entry.work._replace(stage="done", progress=100.0))
+
+    async def _in_turn(self, entry: _Entry, fill: Fill) -> None:
+        slot = await self._slots.get()
+        try:
+            await fill(entry.plan, slot, lambda percent: self._progress(entry, percent))
         finally:
             self._slots.put_nowait(slot)
 
     def stop(self, key: Key) -> None:
-        """End and forget it."""
+        """End and forget it, an upload that is under way too."""
         entry = self._entries.pop(key, None)
         if entry is not None and entry.task is not None:
             entry.task.cancel()

@@ -1,4 +1,4 @@
-"""What must not stop the store: a listener that fails, a disk that is full when history is to be forgotten."""
+"""What must stop neither the store nor its collector: a failing listener, a disk too full to forget history."""
 
 from __future__ import annotations
 
