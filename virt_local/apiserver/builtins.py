@@ -25,9 +25,10 @@ EVENT_FIELDS = (
 )
 
 _EVENT = ResourceType("", "events", "Event", short_names=("ev",), selectable=EVENT_FIELDS, creates_on_update=True)
+_OLD_ENDPOINTS = Version("v1", warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
 _TYPES = (
     ResourceType("", "configmaps", "ConfigMap", short_names=("cm",)),
-    ResourceType("", "endpoints", "Endpoints", short_names=("ep",)),
+    ResourceType("", "endpoints", "Endpoints", (_OLD_ENDPOINTS,), short_names=("ep",), creates_on_update=True),
     _EVENT,
     ResourceType(
         "",
@@ -62,6 +63,7 @@ _TYPES = (
             "status.podIP",
             "status.nominatedNodeName",
         ),
+        counts_generation=True,
     ),
     ResourceType("", "secrets", "Secret", selectable=("type",)),
     ResourceType("", "serviceaccounts", "ServiceAccount", short_names=("sa",), subresources=("token",)),

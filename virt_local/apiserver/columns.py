@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from virt_kube.api import Json
+from virt_local.apiserver import pod_columns
 from virt_local.apiserver.ages import age
 from virt_local.apiserver.jsonpath import compile_path
 from virt_local.apiserver.registry import Column, ResourceType
@@ -25,7 +26,7 @@ _CREATED_TEXT = (
 NAME = Column("Name", "string", ".metadata.name", format="name", description=_NAME_TEXT)
 CREATED = Column("Age", "date", ".metadata.creationTimestamp", description=_CREATED_TEXT)
 
-_DESCRIPTIONS = {"Created At": _CREATED_TEXT}
+_DESCRIPTIONS = {"Created At": _CREATED_TEXT, "Age": _CREATED_TEXT}
 
 Cell = Callable[[Json], Any]
 Printer = tuple[tuple[str, str, int, Cell], ...]  # column name, type, priority, cell
@@ -55,7 +56,16 @@ def _node_status(obj: Json) -> str:
 def _node_roles(obj: Json) -> str:
     prefix = "node-role.kubernetes.io/"
     labels = obj["metadata"].get("labels") or {}
-    return ",".join(sorted(key.removeprefix(prefix) for key in labels if key.startswith(prefix))) or "<none>"
+    roles = {key.removeprefix(prefix) for key in labels if key.startswith(prefix)} | {
+        labels.get("kubernetes.io/role", "")
+    }
+    return ",".join(sorted(roles - {""})) or "<none>"
+
+
+def _node_kernel(obj: Json) -> str:
+    info = (obj.get("status") or {}).get("nodeInfo") or {}
+    kernel = info.get("kernelVersion") or "<unknown>"
+    return f"{kernel} ({info['architecture']})" if info.get("architecture") else kernel
 
 
 def _node_address(kind: str) -> Cell:
@@ -69,12 +79,12 @@ def _node_address(kind: str) -> Cell:
 def _external_ip(obj: Json) -> str:
     spec = obj.get("spec") or {}
     if spec.get("type") == "ExternalName":
-        return str(spec.get("externalName") or "<none>")
+        return str(spec.get("externalName") or "")
     ingress = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
-    found = [item.get("ip") or item.get("hostname") for item in ingress] + list(spec.get("externalIPs") or [])
-    if found:
-        return ",".join(found)
-    return "<pending>" if spec.get("type") == "LoadBalancer" else "<none>"
+    given = sorted({item.get("ip") or item.get("hostname") or "" for item in ingress} - {""})
+    balanced = spec.get("type") == "LoadBalancer"
+    found = (given if balanced else []) + list(spec.get("externalIPs") or [])
+    return ",".join(found) or ("<pending>" if balanced else "<none>")
 
 
 def _port(port: Json) -> str:
@@ -94,10 +104,25 @@ def _selector(obj: Json) -> str:
 
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
 def _modes(part: str) -> Cell:
-    return lambda obj: ",".join(_MODES.get(mode, mode) for mode in (obj.get(part) or {}).get("accessModes") or [])
+    def find(obj: Json) -> str:
+        modes = (obj.get(part) or {}).get("accessModes") or []
+        return ",".join(short for mode, short in _MODES.items() if mode in modes)
+
+    return find
+
+
+def _if_bound(cell: Cell) -> Cell:
+    """What a claim has only from its volume."""
+    return lambda obj: cell(obj) if (obj.get("spec") or {}).get("volumeName") else ""
+
+
+def _storage_class(obj: Json) -> str:
+    annotations = obj["metadata"].get("annotations") or {}
+    return str(annotations.get(_CLASS_ANNOTATION, (obj.get("spec") or {}).get("storageClassName") or ""))
 
 
 def _claim_status(obj: Json) -> str:
@@ -111,71 +136,66 @@ def _claim_ref(obj: Json) -> str:
     return f"{ref.get('namespace')}/{ref.get('name')}" if ref else ""
 
 
-def _pod_ready(obj: Json) -> str:
-    statuses = (obj.get("status") or {}).get("containerStatuses") or []
-    total = len((obj.get("spec") or {}).get("containers") or [])
-    return f"{sum(bool(status.get('ready')) for status in statuses)}/{total}"
-
-
-def _pod_restarts(obj: Json) -> str:
-    statuses = (obj.get("status") or {}).get("containerStatuses") or []
-    return str(sum(status.get("restartCount", 0) for status in statuses))
-
-
-def _pod_status(obj: Json) -> str:
-    if obj["metadata"].get("deletionTimestamp"):
-        return "Terminating"
-    status = obj.get("status") or {}
-    return str(status.get("reason") or status.get("phase", ""))
-
-
 def _event_object(obj: Json) -> str:
     involved = obj.get("involvedObject") or {}
-    return f"{str(involved.get('kind', '')).lower()}/{involved.get('name', '')}"
+    kind, name = str(involved.get("kind", "")).lower(), involved.get("name")
+    return f"{kind}/{name}" if name else kind
 
 
-def _event_seen(key: str) -> Cell:
-    def find(obj: Json) -> str:
-        series = obj.get("series") or {}
-        newest = series.get("lastObservedTime") if key == "lastTimestamp" else None
-        stamp = newest or obj.get(key) or obj.get("eventTime") or obj["metadata"].get("creationTimestamp")
-        return age(stamp)
+def _event_first(obj: Json) -> str:
+    return age(obj.get("firstTimestamp") or obj.get("eventTime"))
 
-    return find
+
+def _event_last(obj: Json) -> str:
+    if (series := obj.get("series")) is not None:
+        return age(series.get("lastObservedTime"))
+    return age(obj["lastTimestamp"]) if obj.get("lastTimestamp") else _event_first(obj)
 
 
 def _event_source(obj: Json) -> str:
     source = obj.get("source") or {}
     component = source.get("component") or obj.get("reportingComponent") or ""
-    return ", ".join(part for part in (component, source.get("host", "")) if part)
+    instance = source.get("host") or obj.get("reportingInstance") or ""
+    return f"{component}, {instance}" if instance else component
 
 
 def _event_count(obj: Json) -> int:
-    return int((obj.get("series") or {}).get("count") or obj.get("count") or 1)
+    if (series := obj.get("series")) is not None:
+        return int(series.get("count") or 0)
+    return int(obj.get("count") or 1)
+
+
+def _first_three(found: list[str], otherwise: str = "") -> str:
+    more = f" + {len(found) - 3} more..." if len(found) > 3 else ""
+    return ",".join(found[:3]) + more or otherwise
 
 
 def _endpoints(obj: Json) -> str:
-    found = [
-        f"{address['ip']}:{port['port']}"
-        for subset in obj.get("subsets") or []
-        for port in subset.get("ports") or []
-        for address in subset.get("addresses") or []
-    ]
-    return ",".join(found[:3]) + (f" + {len(found) - 3} more..." if len(found) > 3 else "") or "<none>"
+    subsets = obj.get("subsets") or []
+    found: list[str] = []
+    for subset in subsets:
+        addresses = [address["ip"] for address in subset.get("addresses") or []]
+        hosts = [f"[{address}]" if ":" in address else address for address in addresses]
+        ports = subset.get("ports") or []
+        found += [f"{host}:{port['port']}" for port in ports for host in hosts] if ports else addresses
+    return _first_three(found) if subsets else "<none>"
 
 
 def _slice_endpoints(obj: Json) -> str:
-    found = [address for endpoint in obj.get("endpoints") or [] for address in endpoint.get("addresses") or []]
-    return ",".join(found[:3]) + (f" + {len(found) - 3} more..." if len(found) > 3 else "") or "<unset>"
+    return _first_three(
+        [address for endpoint in obj.get("endpoints") or [] for address in endpoint.get("addresses") or []], "<unset>"
+    )
 
 
 def _slice_ports(obj: Json) -> str:
-    return ",".join(str(port.get("port", "*")) for port in obj.get("ports") or []) or "<unset>"
+    return _first_three([str(port.get("port") or port.get("name", "*")) for port in obj.get("ports") or []], "<unset>")
 
 
 def _default_class(obj: Json) -> str:
     annotations = obj["metadata"].get("annotations") or {}
-    default = annotations.get("storageclass.kubernetes.io/is-default-class") == "true"
+    default = "true" in (
+        annotations.get(f"storageclass.{part}kubernetes.io/is-default-class") for part in ("", "beta.")
+    )
     return str(obj["metadata"]["name"]) + (" (default)" if default else "")
 
 
@@ -221,7 +241,7 @@ _PRINTERS: Mapping[str, Printer] = {
     "/serviceaccounts": (_AGE,),
     "/services": (
         ("Type", "string", 0, _at(".spec.type")),
-        ("Cluster-IP", "string", 0, _at(".spec.clusterIP", "<none>")),
+        ("Cluster-IP", "string", 0, _at(".spec.clusterIPs[0]", "<none>")),
         ("External-IP", "string", 0, _external_ip),
         ("Port(s)", "string", 0, _service_ports),
         _AGE,
@@ -236,40 +256,40 @@ _PRINTERS: Mapping[str, Printer] = {
         ("Internal-IP", "string", 1, _node_address("InternalIP")),
         ("External-IP", "string", 1, _node_address("ExternalIP")),
         ("OS-Image", "string", 1, _at(".status.nodeInfo.osImage", "<unknown>")),
-        ("Kernel-Version", "string", 1, _at(".status.nodeInfo.kernelVersion", "<unknown>")),
+        ("Kernel-Version", "string", 1, _node_kernel),
         ("Container-Runtime", "string", 1, _at(".status.nodeInfo.containerRuntimeVersion", "<unknown>")),
     ),
     "/persistentvolumeclaims": (
         ("Status", "string", 0, _claim_status),
         ("Volume", "string", 0, _at(".spec.volumeName")),
-        ("Capacity", "string", 0, _at(".status.capacity.storage")),
-        ("Access Modes", "string", 0, _modes("status")),
-        ("StorageClass", "string", 0, _at(".spec.storageClassName")),
+        ("Capacity", "string", 0, _if_bound(_at(".status.capacity.storage", "0"))),
+        ("Access Modes", "string", 0, _if_bound(_modes("status"))),
+        ("StorageClass", "string", 0, _storage_class),
         ("VolumeAttributesClass", "string", 0, _at(".spec.volumeAttributesClassName", "<unset>")),
         _AGE,
         ("VolumeMode", "string", 1, _at(".spec.volumeMode", "<unset>")),
     ),
     "/persistentvolumes": (
-        ("Capacity", "string", 0, _at(".spec.capacity.storage")),
+        ("Capacity", "string", 0, _at(".spec.capacity.storage", "0")),
         ("Access Modes", "string", 0, _modes("spec")),
         ("Reclaim Policy", "string", 0, _at(".spec.persistentVolumeReclaimPolicy")),
         ("Status", "string", 0, _claim_status),
         ("Claim", "string", 0, _claim_ref),
-        ("StorageClass", "string", 0, _at(".spec.storageClassName")),
+        ("StorageClass", "string", 0, _storage_class),
         ("VolumeAttributesClass", "string", 0, _at(".spec.volumeAttributesClassName", "<unset>")),
         ("Reason", "string", 0, _at(".status.reason")),
         _AGE,
         ("VolumeMode", "string", 1, _at(".spec.volumeMode", "<unset>")),
     ),
     "/pods": (
-        ("Ready", "string", 0, _pod_ready),
-        ("Status", "string", 0, _pod_status),
-        ("Restarts", "string", 0, _pod_restarts),
+        ("Ready", "string", 0, pod_columns.ready),
+        ("Status", "string", 0, pod_columns.state),
+        ("Restarts", "string", 0, pod_columns.restarts),
         _AGE,
-        ("IP", "string", 1, _at(".status.podIP", "<none>")),
+        ("IP", "string", 1, pod_columns.address),
         ("Node", "string", 1, _at(".spec.nodeName", "<none>")),
         ("Nominated Node", "string", 1, _at(".status.nominatedNodeName", "<none>")),
-        ("Readiness Gates", "string", 1, _at(".spec.readinessGates", "<none>")),
+        ("Readiness Gates", "string", 1, pod_columns.gates),
     ),
     "storage.k8s.io/storageclasses": (
         ("Provisioner", "string", 0, _at(".provisioner")),
@@ -297,14 +317,14 @@ _PRINTERS: Mapping[str, Printer] = {
     "rbac.authorization.k8s.io/clusterrolebindings": _BINDING,
 }
 _EVENTS: Printer = (
-    ("Last Seen", "string", 0, _event_seen("lastTimestamp")),
+    ("Last Seen", "string", 0, _event_last),
     ("Type", "string", 0, _at(".type")),
     ("Reason", "string", 0, _at(".reason")),
     ("Object", "string", 0, _event_object),
     ("Subobject", "string", 1, _at(".involvedObject.fieldPath")),
     ("Source", "string", 1, _event_source),
     ("Message", "string", 0, lambda obj: str(obj.get("message", "")).strip()),
-    ("First Seen", "string", 1, _event_seen("firstTimestamp")),
+    ("First Seen", "string", 1, _event_first),
     ("Count", "string", 1, _event_count),
     ("Name", "string", 1, _at(".metadata.name")),
 )

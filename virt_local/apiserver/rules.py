@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from virt_kube.api import Json
 from virt_local.apiserver import grants
 from virt_local.apiserver.definitions import rules as definitions
-from virt_local.apiserver.kinds import config, events, nodes, pods, services, small, storage
+from virt_local.apiserver.kinds import config, events, nodes, pods, services, small, storage, warned
 from virt_local.apiserver.registry import ResourceType
 from virt_types.errors import Cause
 
@@ -31,10 +31,12 @@ def causes(resource: ResourceType, obj: Json, old: Json | None) -> list[Cause]:
 
 
 def warnings(resource: ResourceType, obj: Json) -> list[str]:
-    return definitions.warnings(obj) if resource.kind == "CustomResourceDefinition" else []
+    found = _WARNINGS.get((resource.group, resource.plural))
+    return found(obj) if found is not None else []
 
 
 _PREPARE: Mapping[tuple[str, str], Prepare] = {
+    ("", "endpoints"): small.prepare_endpoints,
     ("", "namespaces"): small.prepare_namespace,
     ("", "nodes"): nodes.prepare,
     ("", "persistentvolumeclaims"): storage.prepare_claim,
@@ -50,6 +52,7 @@ _PREPARE: Mapping[tuple[str, str], Prepare] = {
 }
 _PREPARE_STATUS: Mapping[tuple[str, str], Prepare] = {
     ("", "nodes"): nodes.prepare,
+    ("", "persistentvolumes"): storage.prepare_volume_status,
     ("apiextensions.k8s.io", "customresourcedefinitions"): definitions.prepare_status,
 }
 _CHECKS: Mapping[tuple[str, str], Check] = {
@@ -70,4 +73,11 @@ _CHECKS: Mapping[tuple[str, str], Check] = {
     ("rbac.authorization.k8s.io", "rolebindings"): grants.role_binding_causes,
     ("rbac.authorization.k8s.io", "clusterrolebindings"): grants.cluster_role_binding_causes,
     ("storage.k8s.io", "storageclasses"): storage.class_causes,
+}
+_WARNINGS: Mapping[tuple[str, str], Callable[[Json], list[str]]] = {
+    ("", "endpoints"): warned.endpoints,
+    ("", "persistentvolumeclaims"): warned.claim,
+    ("", "persistentvolumes"): warned.volume,
+    ("", "services"): warned.service,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): definitions.warnings,
 }

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from virt_kube.api import Json
-from virt_local.apiserver.registry import Column, ResourceType, Scale, Version
+from virt_local.apiserver.registry import Column, ResourceType, Scale, Version, version_rank
 
 
 class _Names(msgspec.Struct, rename="camel"):
@@ -88,7 +88,7 @@ def _version(spec: _Spec, version: _Version, stored: Callable[[], bytes | None])
     subresources = version.subresources or {}
     warning = ""
     if version.deprecated:
-        warning = version.deprecation_warning or f"{spec.group}/{version.name} {spec.names.kind} is deprecated"
+        warning = version.deprecation_warning or _deprecated(spec, version.name)
     return Version(
         name=version.name,
         served=version.served,
@@ -99,6 +99,14 @@ def _version(spec: _Spec, version: _Version, stored: Callable[[], bytes | None])
         scale=_scale(subresources.get("scale")),
         schema=lambda: version_schema(stored(), version.name),
     )
+
+
+def _deprecated(spec: _Spec, name: str) -> str:
+    """Tells the newest version to use instead, if there is one that is newer than `name`."""
+    better = (other.name for other in spec.versions if other.served and not other.deprecated)
+    newest = min((other for other in better if version_rank(other) < version_rank(name)), key=version_rank, default="")
+    instead = f"; use {spec.group}/{newest} {spec.names.kind}" if newest else ""
+    return f"{spec.group}/{name} {spec.names.kind} is deprecated{instead}"
 
 
 def _column(column: Json) -> Column:

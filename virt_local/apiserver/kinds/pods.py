@@ -17,6 +17,8 @@ _SPEC = (
     ("dnsPolicy", "ClusterFirst"),
     ("schedulerName", "default-scheduler"),
     ("enableServiceLinks", True),
+    ("preemptionPolicy", "PreemptLowerPriority"),
+    ("priority", 0),
 )
 _CONTAINER = (("terminationMessagePath", "/dev/termination-log"), ("terminationMessagePolicy", "File"))
 _PROBE = (("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3))

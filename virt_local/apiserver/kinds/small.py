@@ -1,4 +1,4 @@
-"""Kinds with a rule or two: Namespace, Lease, EndpointSlice, ControllerRevision."""
+"""Kinds with a rule or two: Namespace, Lease, Endpoints, EndpointSlice, ControllerRevision."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ def lease_causes(obj: Json, _old: Json | None) -> list[Cause]:
         found.append(invalid_value("spec.leaseDurationSeconds", duration, "must be greater than 0"))
     found += values.not_negative("spec.leaseTransitions", spec.get("leaseTransitions"))
     return found
+
+
+def prepare_endpoints(obj: Json, _old: Json | None) -> None:
+    for subset in obj.get("subsets") or []:
+        for port in subset.get("ports") or []:
+            port.setdefault("protocol", "TCP")
 
 
 def prepare_slice(obj: Json, _old: Json | None) -> None:

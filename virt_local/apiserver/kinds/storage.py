@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from virt_kube.api import Json
+from virt_local.apiserver import metadata
 from virt_local.apiserver.builtin_schemas import types
 from virt_local.apiserver.kinds import values
 from virt_local.apiserver.status import forbidden_value, invalid_value, not_supported, required
@@ -128,9 +129,18 @@ def prepare_volume(obj: Json, old: Json | None) -> None:
     spec = obj["spec"]
     spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
     spec.setdefault("volumeMode", "Filesystem")
+    if (host := spec.get("hostPath")) is not None:
+        host.setdefault("type", "")
     if old is None:
-        obj["status"] = {"phase": "Pending"}
+        obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": metadata.now()}
         _protect(obj, VOLUME_FINALIZER)
+
+
+def prepare_volume_status(obj: Json, old: Json | None) -> None:
+    new, before = obj.get("status") or {}, (old or {}).get("status") or {}
+    moved = new.get("phase") != before.get("phase")
+    if moved and new.get("lastPhaseTransitionTime") in (None, before.get("lastPhaseTransitionTime")):
+        obj["status"] = {**new, "lastPhaseTransitionTime": metadata.now()}
 
 
 def volume_causes(obj: Json, old: Json | None) -> list[Cause]:
