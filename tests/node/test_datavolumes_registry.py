@@ -151,3 +151,11 @@ async def test_an_image_without_its_one_disk(registry: Found, tmp_path: Path) ->
     bench = await asyncio.to_thread(Bench, tmp_path, registry)
     with pytest.raises((ContentRefused, SourceFailed), match="is no image reference"):
         await bench.fill("docker://NO SUCH/Image")
+
+
+async def test_a_path_of_this_machine_is_no_source(registry: Found, tmp_path: Path) -> None:
+    """CDI reads oci-archive: inside a worker's pod; here it would be any file of the host."""
+    bench = await asyncio.to_thread(Bench, tmp_path, registry)
+    with pytest.raises(FillError, match="is not read here") as refused:
+        await bench.fill("oci-archive:/etc/shadow")
+    assert "--registry-mirror" in refused.value.hint

@@ -69,9 +69,9 @@ def read(data: bytes, image: str) -> dict[str, Any]:
     return document
 
 
-def choose(index: dict[str, Any], image: str) -> Descriptor:
-    """The manifest for this machine's architecture; raises ImageRefused naming those there are."""
-    wanted, others = architecture(), []
+def choose(index: dict[str, Any], image: str, wanted: str = "") -> Descriptor:
+    """The manifest for an architecture, this machine's if none is given; raises ImageRefused naming those there are."""
+    wanted, others = wanted or architecture(), []
     entries = index.get("manifests")
     for entry in entries if isinstance(entries, list) else []:
         if not isinstance(entry, dict):

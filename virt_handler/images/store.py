@@ -60,17 +60,22 @@ class _Description(msgspec.Struct, frozen=True):
 
 
 class _Wish(NamedTuple):
-    """What is asked of an image: its disk, at `path` or the only one; or, `plain`, the bytes of the file at `path`."""
+    """What is asked of an image: its disk, at `path` or the only one; or, `plain`, the bytes of the file at `path`.
+
+    `architecture`: whose disk, where the image has several; this machine's if empty.
+    """
 
     path: str
     plain: bool = False
+    architecture: str = ""
 
     @property
     def suffix(self) -> str:
         """Of the directory it is kept in: a file that was never looked into is no disk."""
-        if not self.path:
+        if not self.path and not self.architecture:
             return ""
         name = f"file:{self.path}" if self.plain else self.path
+        name = f"{self.architecture}:{name}" if self.architecture else name
         return f"-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
@@ -112,10 +117,11 @@ class ImageStore:
         path: str = "",
         policy: str | None = None,
         credentials: Credentials | None = None,
+        architecture: str = "",
         tell: Tell = lambda _reason, _message: None,
     ) -> ContainerDisk:
         """The disk of an image, pulled if need be; `tell(reason, message)` hears of pulling. Raises ImageError."""
-        return await self._get(image, _Wish(path), policy, credentials, tell)
+        return await self._get(image, _Wish(path, architecture=architecture), policy, credentials, tell)
 
     async def file(
         self,
@@ -193,7 +199,7 @@ class ImageStore:
         tell: Tell,
     ) -> ContainerDisk:
         source = self._source(reference, credentials)
-        digest, manifest = await self._manifest(source, reference)
+        digest, manifest = await self._manifest(source, reference, wish.architecture)
         found = await asyncio.to_thread(self._take, digest, wish)
         if found is None:
             began = time.monotonic()
@@ -217,8 +223,8 @@ class ImageStore:
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return Registry(self._session, location, credentials)
 
-    async def _manifest(self, source: Source, reference: Reference) -> tuple[str, dict[str, object]]:
-        """The digest the tag stands for now, and the manifest for this machine."""
+    async def _manifest(self, source: Source, reference: Reference, architecture: str) -> tuple[str, dict[str, object]]:
+        """The digest the tag stands for now, and the manifest for the architecture."""
         image = str(reference)
         data = await source.manifest(reference.version)
         digest = manifests.digest_of(data)
@@ -226,7 +232,7 @@ class ImageStore:
             raise ImagePullError(f"image {image}: the manifest's digest is {digest}")
         document = manifests.read(data, image)
         if manifests.is_index(document):
-            chosen = manifests.choose(document, image)
+            chosen = manifests.choose(document, image, architecture)
             data = await source.manifest(chosen.digest)
             if manifests.digest_of(data) != chosen.digest:
                 raise ImagePullError(f"image {image}: the manifest {chosen.digest} has another digest")

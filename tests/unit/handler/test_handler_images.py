@@ -268,6 +268,23 @@ async def test_an_image_is_pulled_whatever_its_packing(
     assert disk.path.stat().st_mode & 0o777 == 0o444
 
 
+async def test_the_disk_of_another_architecture_is_kept_beside_our_own(
+    registry: FakeRegistry, store: ImageStore
+) -> None:
+    registry.image(tar(("disk/d.img", DISK)), index=True)
+    ours = json.loads(registry.manifest)["manifests"][1]
+    other = b"S390" + bytes(508)
+    registry.image(tar(("disk/d.img", other)))
+    theirs = {"digest": registry.put(registry.manifest), "size": len(registry.manifest)}
+    theirs |= {"mediaType": manifests.MANIFESTS[0], "platform": {"os": "linux", "architecture": "s390x"}}
+    registry.manifest = json.dumps({"schemaVersion": 2, "manifests": [theirs, ours]}).encode()
+    assert (await store.get("a/b:v1", architecture="s390x")).path.read_bytes() == other
+    assert (await store.get("a/b:v1")).path.read_bytes() == DISK
+    assert (await store.get("a/b:v1", architecture="s390x")).path.read_bytes() == other
+    with pytest.raises(ImageRefused, match="not for linux/ppc64le: it has linux/s390x, linux/"):
+        await store.get("a/b:v1", architecture="ppc64le")
+
+
 async def test_a_token_is_fetched_when_the_registry_asks(registry: FakeRegistry, store: ImageStore) -> None:
     registry.token = "secret"
     registry.image(tar(("disk/d.img", DISK)))
