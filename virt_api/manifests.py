@@ -28,7 +28,8 @@ TIMEOUT = 10  # seconds an API server waits for a webhook
 # Which of KubeVirt's roles come with which of a cluster's own.
 AGGREGATED = {"view": ("view",), "edit": ("view", "edit"), "admin": ("view", "edit")}
 # What everybody may ask without a role.
-DEFAULT, DEFAULT_ROLE = Rule(("get",), (GROUP,), ("version", "guestfs")), "kubevirt.io:default"
+DEFAULT = Rule(("get", "list"), (GROUP,), ("version", "guestfs"))  # without a name, a GET is a list
+DEFAULT_ROLE = "kubevirt.io:default"
 READS_FRONT_PROXY = "extension-apiserver-authentication-reader"  # a Role that every API server brings
 CDI = "cdi.kubevirt.io"  # has webhooks of its own where it is installed
 

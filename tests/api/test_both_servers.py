@@ -115,10 +115,10 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     programs = assets()
     if programs is None:
         pytest.skip(f"{ASSETS} names no folder with etcd and kube-apiserver")
-    with serve_real(folder, programs) as url:
+    with serve_real(folder, programs) as served:
         trust = ssl.create_default_context()
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE  # its certificate is of its own making
-        yield established(Server(url, trust))
+        yield established(Server(served.url, trust))
 
 
 def established(server: Server) -> Server:

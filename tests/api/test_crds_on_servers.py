@@ -143,8 +143,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     programs = assets()
     if programs is None:
         pytest.skip(f"{ASSETS} names no folder with etcd and kube-apiserver")
-    with serve_real(folder, programs) as url:
-        yield established(Server(url, None))
+    with serve_real(folder, programs) as served:
+        yield established(Server(served.url, None))
 
 
 def established(server: Server) -> Server:
