@@ -39,6 +39,7 @@ from virt_local.apiserver.ownership import (
 )
 from virt_local.apiserver.status import bad_request, server_error
 
+KUBECTL = "kubectl"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -109,7 +110,7 @@ def applied_to(call: Call, live: Json, applied: Json, schema: Json, *, force: bo
         gone = prefixes(mine.fields - wanted) - prefixes(wanted) - prefixes(others) - IDENTITY
         new = without(new, schema, gone)
     changes = compare(live, new, schema)
-    settle(call, managers, ours, changes, force=force)
+    settle(call, managers, ours, changes, force=force, free=lambda: _applied_before(call, live, schema))
     time = mine.time if mine is not None else ""
     if any(changes) or (mine is not None and mine.fields != wanted):
         time = metadata.now()
@@ -118,9 +119,22 @@ def applied_to(call: Call, live: Json, applied: Json, schema: Json, *, force: bo
     else:
         managers.pop(ours, None)
     write(new["metadata"], managers)
-    if call.manager == "kubectl":
+    if call.manager == KUBECTL:
         _keep_last_applied(new, applied)
     return new
+
+
+def _applied_before(call: Call, live: Json, schema: Json) -> FieldSet:
+    """What kubectl's own note says and the object still has: kubectl goes on with it from its client-side applies."""
+    noted = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED) if call.manager == KUBECTL else None
+    try:
+        before = msgspec.json.decode(noted) if noted else None
+    except msgspec.DecodeError:
+        return frozenset()
+    if not isinstance(before, dict) or before.get("apiVersion") != call.api_version:
+        return frozenset()
+    changes = compare(before, live, schema)
+    return fields_of(before, schema) - changes.added - changes.modified - changes.removed
 
 
 def _keep_last_applied(obj: Json, applied: Json) -> None:

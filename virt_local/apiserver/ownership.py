@@ -184,8 +184,19 @@ def before_first_apply(call: Call, old: Json, schema: Json) -> Managers:
     return {Manager(BEFORE, UPDATE, call.api_version): Owned(fields, now())}
 
 
-def settle(call: Call, managers: Managers, ours: Manager, changes: Changes, *, force: bool) -> None:
-    """After an apply: others lose what it changed, if it may. Raises 409 with every conflict."""
+def settle(
+    call: Call,
+    managers: Managers,
+    ours: Manager,
+    changes: Changes,
+    *,
+    force: bool,
+    free: Callable[[], FieldSet] = frozenset,
+) -> None:
+    """After an apply: others lose what it changed, if it may. Raises 409 with every conflict.
+
+    `free()`, asked for when there is a conflict, are fields that may be taken from anybody.
+    """
     changed = countable(call, changes.added | changes.modified)
     others = {manager: owned for manager, owned in managers.items() if manager != ours}
     conflicts = [
@@ -193,6 +204,9 @@ def settle(call: Call, managers: Managers, ours: Manager, changes: Changes, *, f
         for manager, owned in sorted(others.items(), key=_rank)
         for path in sorted(owned.fields & changed)
     ]
+    if conflicts and not force:
+        allowed = free()
+        conflicts = [(manager, path) for manager, path in conflicts if path not in allowed]
     if conflicts and not force:
         raise _conflict(call, conflicts)
     _take(others, changed | changes.removed)
