@@ -41,6 +41,7 @@ class LeaderElector:
         self._clock = clock
         self._seen: Json = {}
         self._seen_at = 0.0
+        self._renewed = 0.0  # when the last try that succeeded began: no follower counts from earlier
 
     async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
         """Wait for the lease, then run `work` while it holds. Raises LostLease when it could not be renewed in time."""
@@ -62,23 +63,29 @@ class LeaderElector:
             await self._release()
 
     async def _renew(self) -> None:
-        now = asyncio.get_running_loop().time
-        renewed = now()
-        while now() - renewed < RENEW_DEADLINE:
-            await asyncio.sleep(RETRY_SECONDS)
-            if await self._try():
-                renewed = now()
-        raise LostLease(f"the lease {self._namespace}/{self._name} was not renewed for {RENEW_DEADLINE:.0f} s")
+        try:
+            while True:
+                async with asyncio.timeout_at(self._renewed + RENEW_DEADLINE):
+                    await asyncio.sleep(RETRY_SECONDS)
+                    while not await self._try():  # noqa: ASYNC110  the lease is in another process
+                        await asyncio.sleep(RETRY_SECONDS)
+        except TimeoutError:
+            text = f"the lease {self._namespace}/{self._name} was not renewed for {RENEW_DEADLINE:.0f} s"
+            raise LostLease(text) from None
 
     async def _try(self) -> bool:
         """Take or renew the lease; whether it is ours now."""
+        began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(RENEW_DEADLINE / 2):
-                return await self._take()
+                taken = await self._take()
         except (ApiError, TimeoutError) as error:
             if not isinstance(error, Conflict):
                 log.warning("lease unavailable lease=%s/%s error=%s", self._namespace, self._name, error)
             return False
+        if taken:
+            self._renewed = began
+        return taken
 
     async def _take(self) -> bool:
         try:

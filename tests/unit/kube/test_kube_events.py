@@ -192,6 +192,37 @@ async def test_a_leader_that_is_cut_off_stops_before_its_successor_starts() -> N
     await second.end()
 
 
+@pytest.mark.parametrize("after", [0.0, 0.5, 1.9])
+async def test_a_leader_whose_server_hangs_stops_before_its_lease_is_over(after: float) -> None:
+    """A server that refuses at once is the easy case: here every renewal waits for its own deadline."""
+    kube = FakeKube()
+    now = asyncio.get_running_loop().time
+    hangs, renewed = False, 0.0
+
+    class Hanging:
+        """The API, until it answers no more."""
+
+        def __getattr__(self, verb: str) -> Any:
+            async def call(*args: Any) -> bytes:
+                nonlocal renewed
+                if hangs:
+                    await asyncio.Event().wait()
+                began, answer = now(), await getattr(kube, verb)(*args)
+                renewed = began if verb == "update" else renewed
+                return bytes(answer)
+
+            return call
+
+    first = Copy(Hanging(), "first")  # type: ignore[arg-type]  the verbs that are asked for
+    await asyncio.sleep(20 + after)
+    hangs = True
+    while first.leading:  # noqa: ASYNC110  polls what has no event
+        await asyncio.sleep(0.1)
+    assert now() - renewed < RENEW_DEADLINE + 0.5
+    with pytest.raises(LostLease):
+        await first.task
+
+
 async def test_work_that_fails_ends_the_leading() -> None:
     async def work() -> None:
         raise Unreachable("no")
