@@ -9,6 +9,7 @@ for those by which Kubernetes itself says that it hears nothing of a node.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -17,7 +18,7 @@ from virt_controller.node_rules import NO_EXECUTE, name_of, tolerated_for
 from virt_controller.objects import Node, Taint
 from virt_controller.phase import FAILED, enter, is_final, is_going, set_condition
 from virt_kube.api import Conflict, Invalid, KubeClient, NotFound
-from virt_kube.clock import Clock, parse_time, rfc3339
+from virt_kube.clock import Clock, parse_time
 from virt_kube.events import EventRecorder
 from virt_kube.informer import key_of
 from virt_kube.patch import diff, guard, pointer
@@ -56,7 +57,8 @@ class NodeController:
         self._caches = caches
         self._recorder = recorder
         self._clock = clock
-        self._began = clock()
+        # By our own clock, from what we saw: the clocks of two machines are never compared.
+        self._heard: dict[str, tuple[str, float]] = {}
         self._gone_since: dict[str, float] = {}
         self._tainted_since: dict[tuple[str, str], float] = {}
         caches.nodes.add_handler(self._on_node)
@@ -66,6 +68,7 @@ class NodeController:
         node = self._caches.nodes.get("", name)
         try:
             if node is None:
+                self._heard.pop(name, None)
                 return await self._mourn(name)
             self._gone_since.pop(name, None)
             silence = await self._check_heart(node)
@@ -76,11 +79,17 @@ class NodeController:
     # Silent and lost nodes.
 
     async def _check_heart(self, node: Node) -> Retry | None:
-        """Close a silent node and say that nobody knows about its guests, or fail them when the machine is off."""
-        name, beat = node.metadata.name, parse_time(node.metadata.annotations.get(labels.NODE_HEARTBEAT))
+        """Close a silent node and say that nobody knows about its guests, or fail them when the machine is off.
+
+        A program that was away has not listened: for it, silence begins with its own start, as the agent's may.
+        """
+        name, beat = node.metadata.name, node.metadata.annotations.get(labels.NODE_HEARTBEAT)
         if beat is None:
             return None
-        rest = beat + SILENCE_SECONDS - self._clock()
+        now = asyncio.get_running_loop().time()
+        if self._heard.get(name, ("", now))[0] != beat:
+            self._heard[name] = beat, now
+        rest = self._heard[name][1] + SILENCE_SECONDS - now
         if rest > 0:
             return Retry(rest, "Alive")
         if node.metadata.labels.get(labels.NODE_SCHEDULABLE) == "true":
@@ -89,10 +98,6 @@ class NodeController:
             for vmi in self._living(name):
                 await self._mark_lost(vmi, name)
             return None
-        # A program that was away has not listened: the agent may only be starting, as this one is.
-        unheard = max(beat, self._began) + SILENCE_SECONDS - self._clock()
-        if unheard > 0:
-            return Retry(unheard, "Listening")
         for vmi in self._living(name):
             await self._mark_unknown(vmi, name, beat)
         return None
@@ -102,7 +107,8 @@ class NodeController:
         if not self._living(name):
             self._gone_since.pop(name, None)
             return None
-        rest = self._gone_since.setdefault(name, self._clock()) + SILENCE_SECONDS - self._clock()
+        now = asyncio.get_running_loop().time()
+        rest = self._gone_since.setdefault(name, now) + SILENCE_SECONDS - now
         if rest > 0:
             return Retry(rest, "NodeGone")
         try:
@@ -123,9 +129,9 @@ class NodeController:
         log.warning("node silent node=%s", node.metadata.name)
         self._recorder.event(node, "Warning", REASON, NODE_SILENT)
 
-    async def _mark_unknown(self, vmi: VirtualMachineInstance, node: str, beat: float) -> None:
+    async def _mark_unknown(self, vmi: VirtualMachineInstance, node: str, beat: str) -> None:
         new = decode(encode(vmi), VirtualMachineInstance)
-        message = INSTANCE_UNKNOWN.format(node=node, since=rfc3339(beat), taint=OUT_OF_SERVICE)
+        message = INSTANCE_UNKNOWN.format(node=node, since=beat, taint=OUT_OF_SERVICE)
         set_condition(new.status, "Ready", "Unknown", reason=REASON, message=message, now=self._clock())
         if await self._patch(vmi, new):
             log.warning("instance unknown namespace=%s name=%s node=%s", *key_of(vmi), node)

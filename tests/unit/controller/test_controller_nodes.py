@@ -68,6 +68,33 @@ async def test_a_beating_heart_keeps_a_node_open() -> None:
 
 
 @pytest.mark.looptime
+@pytest.mark.parametrize("skew", [-3600, 3600])
+async def test_the_clock_of_another_machine_may_be_wrong(skew: int) -> None:
+    """Only that a heart beats counts, and for how long we have heard none."""
+
+    def beat() -> str:
+        return rfc3339(loop_clock() + skew)
+
+    async def schedulable(expected: str) -> None:
+        host = cluster.kube.find(NODES, "", "node1")
+        assert host is not None
+        assert host["metadata"]["labels"]["kubevirt.io/schedulable"] == expected
+
+    async with Cluster() as cluster:
+        await add_node(cluster.kube, heartbeat=beat())
+        await cluster.kube.create(VIRTUAL_MACHINE_INSTANCES, "ns", vmi_object())
+        for _ in range(10):
+            await asyncio.sleep(60)
+            beaten = {"metadata": {"annotations": {"kubevirt.io/heartbeat": beat()}}}
+            await cluster.kube.patch(NODES, "", "node1", beaten, kind="merge")
+        await schedulable("true")
+        assert cluster.condition("Ready")["status"] == "True"
+        await asyncio.sleep(301)
+        await schedulable("false")
+        assert cluster.condition("Ready")["status"] == "Unknown"
+
+
+@pytest.mark.looptime
 async def test_a_controller_that_was_away_listens_before_it_doubts() -> None:
     """`virtctl local up` after a weekend starts controllers and agent at the same time."""
     async with Cluster() as cluster:
