@@ -34,6 +34,7 @@ from virt_handler.server import Server
 from virt_handler.volumes.boot_files import BootSource
 from virt_handler.volumes.objects import Objects
 from virt_handler.volumes.prepare import Volumes
+from virt_handler.volumes.shares import Shares
 from virt_kube.api import KubeClient
 from virt_kube.events import EventRecorder
 from virt_kube.informer import Informer, Key
@@ -124,6 +125,7 @@ async def _run(client: KubeClient, options: Options, layout: Layout) -> None:
                     records=records,
                     volumes=volumes,
                     boot=BootSource(layout, images, objects, partial(tell, "Normal")),
+                    shares=Shares(layout, objects),
                     network=nets,
                     render=_rendered,
                     host=described,

@@ -42,6 +42,12 @@ class BootFileSource(Protocol):
         ...
 
 
+class SharedFiles(Protocol):
+    async def prepare(self, vmi: VirtualMachineInstance) -> dict[str, str]:
+        """The directory of each file system of the VMI, by name; raises VolumeError."""
+        ...
+
+
 class NetworkSource(Protocol):
     async def connect(
         self, vmi: VirtualMachineInstance, leases: dict[str, Lease]
@@ -61,6 +67,7 @@ class Launcher:
         records: Records,
         volumes: VolumeSource,
         boot: BootFileSource,
+        shares: SharedFiles,
         network: NetworkSource,
         render: Callable[[Guest], str],
         host: Host,
@@ -72,6 +79,7 @@ class Launcher:
         self._records = records
         self._volumes = volumes
         self._boot = boot
+        self._shares = shares
         self._network = network
         self._render = render
         self._host = host
@@ -89,12 +97,22 @@ class Launcher:
         async with _Together() as tasks:
             disks = tasks.create_task(self._volumes.prepare(vmi, self._owner))
             boot = tasks.create_task(self._boot.prepare(vmi, self._owner))
+            shares = tasks.create_task(self._shares.prepare(vmi))
             network = tasks.create_task(self._connect(vmi, record))
         nics, record = network.result()
         files = self._layout.files(uid)
         if variables := await asyncio.to_thread(kept.prepare, self._layout, vmi, self._owner):
             files = files._replace(nvram=str(variables))
-        guest = Guest(vmi, self._host, files, disks.result(), nics, cpuset=record.cpuset, boot=boot.result())
+        guest = Guest(
+            vmi,
+            self._host,
+            files,
+            disks.result(),
+            nics,
+            cpuset=record.cpuset,
+            boot=boot.result(),
+            directories=shares.result() if self._libvirt.shares_directories else {},
+        )
         return record, self._render(guest)
 
     def _with_processors(self, vmi: VirtualMachineInstance, record: Record) -> Record:

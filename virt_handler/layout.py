@@ -37,6 +37,10 @@ class Layout(NamedTuple):
         return self.state / "node" / "kept"
 
     @property
+    def shares(self) -> Path:
+        return self.state / "node" / "shares"
+
+    @property
     def images(self) -> Path:
         return self.state / "images"
 
@@ -60,6 +64,10 @@ class Layout(NamedTuple):
         """Sockets of one VMI."""
         return self.run / "vmis" / checked_uid(uid)
 
+    def guest_shares(self, uid: str) -> Path:
+        """Directories made for one VMI's guest to share; nobody but root gets there."""
+        return self.shares / checked_uid(uid)
+
     def files(self, uid: str) -> GuestFiles:
         run, state = self.guest_run(uid), self.guest_state(uid)
         return GuestFiles(
@@ -79,6 +87,7 @@ class Layout(NamedTuple):
                 hint="choose a shorter one with --run-dir",
             )
         _make(self.records, 0o700)
+        _make(self.shares, 0o700)
         own = (self.guests, self.kept, self.images, self.volumes)
         for path in (self.state, self.state / "node", *own, self.run / "vmis"):
             _make(path, 0o711)
@@ -104,7 +113,7 @@ class Layout(NamedTuple):
 
     def remove_guest(self, uid: str) -> None:
         """Remove what one guest left; nothing left is fine."""
-        for path in (self.guest_state(uid), self.guest_run(uid)):
+        for path in (self.guest_state(uid), self.guest_run(uid), self.guest_shares(uid)):
             try:
                 shutil.rmtree(path)
             except FileNotFoundError:

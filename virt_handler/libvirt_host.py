@@ -73,6 +73,11 @@ class LibvirtHost:
         """Whether guests run as the user who asks, without the system's networks."""
         return self.uri.endswith("/session")
 
+    @property
+    def shares_directories(self) -> bool:
+        """Whether libvirt runs virtiofs daemons: it needs to be root for that."""
+        return not self.session
+
     async def run(self) -> None:
         """Keep the connection until cancelled."""
         self._loop = asyncio.get_running_loop()

@@ -107,3 +107,5 @@ class Guest(NamedTuple):
     cpuset: tuple[int, ...] = ()  # host processors this guest has for itself
     boot: BootFiles = BootFiles()
     shares: frozenset[str] = frozenset()  # names of file systems that a virtiofs daemon serves
+    # By name of a file system: the directory that libvirt has a daemon of its own share, instead of one on a socket.
+    directories: Mapping[str, str] = MappingProxyType({})

@@ -24,7 +24,7 @@ GATES: Mapping[str, bool] = MappingProxyType(
         "ReservedOverhead": False,
         "Sidecar": False,
         "VSOCK": False,
-        "VirtioFs": False,  # file systems on claims
+        "VirtioFs": True,  # file systems on claims
         "WorkloadEncryptionSEV": True,  # whether a node can is the node's to say
         "WorkloadEncryptionTDX": False,
     }

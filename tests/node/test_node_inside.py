@@ -12,7 +12,8 @@ import pytest
 from node_cluster import manifest
 
 from examples.demo import image
-from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES
+from virt_handler.volumes.objects import CONFIG_MAPS
+from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest, pytest.mark.slow]
 
@@ -22,6 +23,10 @@ BOOT = 90
 LOOK = """#!/bin/sh
 exec > /dev/ttyS0 2>&1
 echo online > /sys/devices/system/memory/auto_online_blocks
+for tag in data conf; do mkdir -p /mnt/$tag && mount -t virtiofs $tag /mnt/$tag; done
+echo "shared $(cat /mnt/data/dir/greeting) $(cat /mnt/conf/key) $(ls /mnt/conf)"
+echo reply > /mnt/data/reply && chmod 4755 /mnt/data/reply && chmod 777 /mnt/data
+ln -s /etc/passwd /mnt/data/link
 i=0
 while [ $i -lt 600 ]; do
     now=$(sed -n 's/MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo)
@@ -42,14 +47,26 @@ def said(log: Path, pattern: str) -> list[str]:
     return re.findall(pattern, text, re.MULTILINE)
 
 
-async def test_memory_is_given_to_a_running_guest_and_taken_back(cluster: Any, home: Path) -> None:
+async def test_files_are_shared_and_memory_is_given_and_taken_back(cluster: Any, home: Path) -> None:
+    """One guest for both: what is plugged into it must be shared memory too, for the virtiofs daemons."""
     image.add(home / "layout", IMAGE, await asyncio.to_thread(full_guest.build))
+    await cluster.admin.create(CONFIG_MAPS, "default", {"metadata": {"name": "conf"}, "data": {"key": "value"}})
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "8Mi"}}}
+    await cluster.admin.create(PERSISTENT_VOLUME_CLAIMS, "default", {"metadata": {"name": "data"}, "spec": claim})
+    files = cluster.options.layout.volumes / "default/data/files/root"
+    (files / "dir").mkdir(parents=True)
+    (files / "dir/greeting").write_text("hello")
     base = manifest("grows")["spec"]["domain"]
-    devices = {"disks": [{"name": name, "disk": {"bus": "virtio"}} for name in ("boot", "seed")]}
+    devices = {
+        "disks": [{"name": name, "disk": {"bus": "virtio"}} for name in ("boot", "seed")],
+        "filesystems": [{"name": name, "virtiofs": {}} for name in ("data", "conf")],
+    }
     domain = {**base, "memory": {"guest": "1Gi", "maxGuest": "2Gi"}, "devices": devices}
     volumes = [
         {"name": "boot", "containerDisk": {"image": IMAGE}},
         {"name": "seed", "cloudInitNoCloud": {"userData": LOOK}},
+        {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+        {"name": "conf", "configMap": {"name": "conf"}},
     ]
     status = {"memory": {"guestAtBoot": "1Gi", "guestCurrent": "1Gi", "guestRequested": "1Gi"}}
     spec = {"domain": domain, "volumes": volumes, "networks": []}
@@ -69,6 +86,13 @@ async def test_memory_is_given_to_a_running_guest_and_taken_back(cluster: Any, h
         return await told() == (amount, "")
 
     (booted,) = await cluster.until(seen, BOOT)
+    assert said(log, "^shared .*") == ["shared hello value key"]
+    assert (files / "reply").read_text() == "reply\n"
+    assert files.parent.stat().st_mode & 0o777 == 0o700, "the guest's programs are not for other users of the machine"
+    shares = cluster.options.layout.guest_shares(vmi["metadata"]["uid"])
+    assert [path.name for path in shares.iterdir()] == ["conf"]
+    assert not (files.parent.parent / "disk.img").exists()
+
     await patch(cluster, "grows", "domain/memory/guest", "1536Mi")
     await cluster.until(lambda: has("1536Mi"), 30)
 
@@ -91,3 +115,5 @@ async def test_memory_is_given_to_a_running_guest_and_taken_back(cluster: Any, h
     assert "was started with room for 2Gi; restart the VM to give it 3Gi" in await cluster.until(refused, 20)
     await cluster.delete("grows")
     await cluster.until_gone("grows")
+    assert not shares.exists()
+    assert (files / "link").is_symlink()

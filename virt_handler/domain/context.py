@@ -302,8 +302,11 @@ class HostDevice(NamedTuple):
 
 
 class FilesystemShare(NamedTuple):
+    """`directory`: libvirt has a daemon of its own share it; empty: one that listens on `socket` does."""
+
     name: str
     socket: str
+    directory: str = ""
 
 
 class Vsock(NamedTuple):

@@ -83,5 +83,7 @@ def vsock_of(guest: Guest) -> Vsock | None:
 
 
 def filesystems_of(guest: Guest) -> tuple[FilesystemShare, ...]:
-    shares = guest.vmi.spec.domain.devices.filesystems
-    return tuple(FilesystemShare(it.name, beside_serial(guest, f"virtiofs-{it.name}.sock")) for it in shares)
+    return tuple(
+        FilesystemShare(it.name, beside_serial(guest, f"virtiofs-{it.name}.sock"), guest.directories.get(it.name, ""))
+        for it in guest.vmi.spec.domain.devices.filesystems
+    )

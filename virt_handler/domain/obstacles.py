@@ -116,10 +116,10 @@ def _devices(guest: Guest) -> Iterator[Obstacle]:
             f"spec.domain.devices.tpm: node {host.name} can't emulate a TPM", "apt install swtpm swtpm-tools"
         )
     for number, share in enumerate(devices.filesystems):
-        if share.name not in guest.shares:
+        if share.name not in guest.shares and share.name not in guest.directories:
             yield Obstacle(
                 f"spec.domain.devices.filesystems[{number}]: nothing on node {host.name} serves {share.name!r}",
-                "attach the volume as a disk",
+                "run the node's agent as root (libvirt's session starts no virtiofs daemon), or attach it as a disk",
             )
     yield from _screen(devices, guest)
     models = [name for name, since in PANIC_MODELS.items() if since <= host.libvirt_version]

@@ -88,6 +88,7 @@ def _expected(domain: DomainContext) -> Iterator[tuple[str, Any]]:
         ],
     )
     yield "interfaces", [(f"ua-{it.name}", it.mac, it.source, it.model) for it in domain.interfaces]
+    yield "file systems", [(it.name, it.directory or it.socket) for it in domain.filesystems]
     yield "serials", [(domain.serial.socket, domain.serial.log)] if domain.serial else []
     yield "devices", _device_count(domain)
 
@@ -124,6 +125,7 @@ def _read(root: ET.Element) -> Iterator[tuple[str, Any]]:
     yield "CPU features", [feature.get("name") for feature in root.iterfind("cpu/feature")]
     yield "disks", [_disk(it) for it in devices.iterfind("disk")]
     yield "interfaces", [_interface(it) for it in devices.iterfind("interface")]
+    yield "file systems", [_filesystem(it) for it in devices.iterfind("filesystem")]
     yield (
         "serials",
         [(_attribute(it, "source", "path"), _attribute(it, "log", "file")) for it in devices.iterfind("serial")],
@@ -139,6 +141,10 @@ def _disk(it: ET.Element) -> tuple[str, ...]:
         it.findtext("serial", ""),
         _attribute(it, "backingStore/source", "file") or _attribute(it, "backingStore/source", "dev"),
     )
+
+
+def _filesystem(it: ET.Element) -> tuple[str, ...]:
+    return _attribute(it, "target", "dir"), _attribute(it, "source", "dir") or _attribute(it, "source", "socket")
 
 
 def _interface(it: ET.Element) -> tuple[str, ...]:

@@ -16,14 +16,15 @@ from virt_handler.images.store import ImageStore
 from virt_handler.launch import Owner
 from virt_handler.layout import Layout
 from virt_handler.model import DiskSource
-from virt_handler.volumes import cloudinit, disk_images, downward, iso, safe_paths
+from virt_handler.volumes import cloudinit, disk_images, iso, safe_paths
+from virt_handler.volumes.contents import contents_of
 from virt_handler.volumes.credentials import pull_credentials
 from virt_handler.volumes.objects import Objects
 from virt_types.quantity import to_bytes
 from virt_types.v1 import HostDisk, VirtualMachineInstance, Volume
 
 Tell = Callable[[VirtualMachineInstance, str, str], None]
-CONFIG_LABEL, SYSPREP_LABEL = "cfgdata", "unattendCD"
+SYSPREP_LABEL = "unattendCD"
 ANSWER_FILES = frozenset({"autounattend.xml", "unattend.xml"})
 DISK = "disk.img"
 
@@ -38,8 +39,9 @@ class Volumes:
         self._tell = tell
 
     async def prepare(self, vmi: VirtualMachineInstance, owner: Owner) -> dict[str, DiskSource]:
-        """By volume name; raises ImageError, VolumeError."""
-        volumes = vmi.spec.volumes
+        """By volume name, but for those that are shared as file systems; raises ImageError, VolumeError."""
+        shared = {share.name for share in vmi.spec.domain.devices.filesystems}
+        volumes = [volume for volume in vmi.spec.volumes if volume.name not in shared]
         found = await asyncio.gather(*(self._one(vmi, volume, owner) for volume in volumes))
         return {volume.name: source for volume, source in zip(volumes, found, strict=True)}
 
@@ -121,20 +123,11 @@ class Volumes:
 
     async def _files(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
         """A config map, a secret, fields of the VMI or a sysprep answer file as a CD-ROM."""
-        namespace, field, label = vmi.metadata.namespace, f"volume {volume.name!r}", CONFIG_LABEL
-        if volume.config_map is not None:
-            optional = bool(volume.config_map.optional)
-            label = volume.config_map.volume_label or label
-            files = await self._objects.config_map(namespace, volume.config_map.name or "", field, optional=optional)
-        elif volume.secret is not None:
-            optional = bool(volume.secret.optional)
-            label = volume.secret.volume_label or label
-            files = await self._objects.secret(namespace, volume.secret.secret_name or "", field, optional=optional)
-        elif volume.downward_api is not None:
-            label = volume.downward_api.volume_label or label
-            files = downward.files(vmi, volume.downward_api.fields, field)
+        field = f"volume {volume.name!r}"
+        if volume.sysprep is not None:
+            label, files = SYSPREP_LABEL, await self._answer_files(vmi.metadata.namespace, volume, field)
         else:
-            label, files = SYSPREP_LABEL, await self._answer_files(namespace, volume, field)
+            label, files = await contents_of(self._objects, vmi, volume, field)
         path = self._own(vmi, f"{volume.name}.iso")
         await iso.write(path, label, files, owner)
         return DiskSource(str(path), "raw", readonly=True, discard=False)

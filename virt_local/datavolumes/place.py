@@ -13,6 +13,7 @@ from pathlib import Path
 
 from virt_local.claims import IMAGE, OWNER
 from virt_local.datavolumes.errors import ContentRefused, FillError, NoSpace, SourceNotReady
+from virt_types.cdi.claims import SHARED
 
 SCRATCH = ".filling"
 # What imports leave of the file system to everybody else.
@@ -103,13 +104,16 @@ class Place:
             os.close(fd)
 
     def publish_tree(self, name: str) -> None:
-        """Move what an archive held into the volume, the disk image last."""
+        """Move what an archive held into the volume: files where guests share them, the disk image last."""
         tree = self.scratch(name)
         entries = sorted(tree.iterdir(), key=lambda path: path.name == IMAGE)
         if any(entry.name in RESERVED for entry in entries):
             raise ContentRefused(f"the archive has an entry that is reserved here: {', '.join(sorted(RESERVED))}")
+        shared = self.directory.joinpath(*SHARED)
+        shared.parent.mkdir(mode=0o700, exist_ok=True)  # nobody but root gets at what a guest makes there
+        shared.mkdir(mode=0o755, exist_ok=True)
         for entry in entries:
-            target = self.directory / entry.name
+            target = (self.directory if entry.name == IMAGE else shared) / entry.name
             if target.is_dir():
                 shutil.rmtree(target)
             entry.rename(target)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from virt_types import labels
 
 FILLED = "Succeeded"
+# Below a claim's directory on a node: where the files are that guests share (the disk image is beside the first).
+SHARED = ("files", "root")
 
 
 def is_filled_by_cdi(annotations: Mapping[str, str]) -> bool:

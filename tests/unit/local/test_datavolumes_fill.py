@@ -582,8 +582,11 @@ async def test_an_archive_is_unpacked(bench: Bench, server: Web, how: str) -> No
     content = archive(("./", None, ""), ("dir/a.txt", b"a", ""), ("b.txt", b"bb", ""), ("evil", None, "/etc/passwd"))
     server.gives(packed(content, how))
     await bench.fill(ImportSourceHTTP(url=server.base), archive=True)
-    assert bench.names() == {OWNER, "dir", "b.txt"}, "links are left out"
-    assert (bench.directory / "dir/a.txt").read_bytes() == b"a"
+    assert bench.names() == {OWNER, "files"}
+    assert (bench.directory / "files").stat().st_mode & 0o777 == 0o700
+    shared = bench.directory / "files/root"
+    assert {path.name for path in shared.iterdir()} == {"dir", "b.txt"}, "links are left out"
+    assert (shared / "dir/a.txt").read_bytes() == b"a"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from virt_types.validation import validate_vmi
 
 # Taken here, refused by KubeVirt.
 WIDER = {
+    "fs-virtiofs-hugepages": "the gate is open in this product",
     "vol-hostdisk": "the gate is open in this product",
 }
 # Refused here, taken by KubeVirt.

@@ -196,6 +196,7 @@ def test_a_shown_manifest_is_taken_and_becomes_a_domain(shown: Shown, walkers: d
         domain = ElementTree.fromstring(render(preview(vmi)))  # noqa: S314  written by us
         assert domain.findtext("name") == f"default_{vmi.metadata.name}"
         attached = {alias.get("name") for alias in domain.iterfind("devices/disk/alias")}
+        attached |= {f"ua-{target.get('dir')}" for target in domain.iterfind("devices/filesystem/target")}
         assert {f"ua-{volume.name}" for volume in vmi.spec.volumes} <= attached
 
 

@@ -71,6 +71,12 @@ def instance(changes: dict[str, Any], metadata: dict[str, Any] | None = None) ->
 RULES: list[tuple[str, dict[str, Any], str, str]] = [
     *((row["rule"], row["change"], row["field"], row["says"]) for row in yaml.safe_load(TABLE.read_text())),
     ("57", {f"{DISK}.serial": "a" * 257}, f"{DISK}.serial", f"spec.{DISK} must be less than or equal to 256 in length"),
+    (
+        "85",
+        {"domain.devices.filesystems": [{"name": "x", "virtiofs": {}}]},
+        "domain.devices.filesystems[0].name",
+        "spec.domain.devices.filesystems[0].name 'x' not found.",
+    ),
     ("61", {f"{DISK}.name": "a" * 64}, f"{DISK}.name", "must be no more than 63 characters"),
     (
         "79",
@@ -183,6 +189,15 @@ def test_closed_gates_close() -> None:
     assert validate_vmi(instance(host_disk)) == []
     assert [cause.message for cause in validate_vmi(instance(host_disk), closed)] == [
         "HostDisk feature gate is not enabled"
+    ]
+    shared = {
+        "domain.devices.disks": [],
+        "domain.devices.filesystems": [{"name": "root", "virtiofs": {}}],
+        VOLUME: {"name": "root", "persistentVolumeClaim": {"claimName": "c"}},
+    }
+    assert validate_vmi(instance(shared)) == []
+    assert [cause.message for cause in validate_vmi(instance(shared), closed)] == [
+        "virtiofs is not allowed: virtiofs feature gate is not enabled for PVC"
     ]
     empty_drive = {"domain.devices.disks[+]": {"name": "cd", "cdrom": {}}}
     assert validate_vmi(instance(empty_drive)) == []
