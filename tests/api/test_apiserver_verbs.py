@@ -116,7 +116,8 @@ async def test_field_validation(api: Api) -> None:
     body = widget("w", size=1, typo=True)
     strict = await api("POST", WIDGETS + "?fieldValidation=Strict", body)
     assert strict.code == 400
-    assert strict.body["message"] == 'strict decoding error: unknown field "spec.typo"'
+    why = 'strict decoding error: unknown field "spec.typo"'
+    assert strict.body["message"] == f'Widget in version "v1" cannot be handled as a Widget: {why}'
     warned = await api("POST", WIDGETS, body)
     assert warned.code == 201
     assert warned.headers.getall("Warning") == ['299 - "unknown field \\"spec.typo\\""']

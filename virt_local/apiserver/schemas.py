@@ -49,7 +49,7 @@ class Schemas:
         problems += [f'unknown field "{path}"' for path in unknown]
         if problems and call.field_validation == "Strict":
             why = "strict decoding error: " + ", ".join(problems)
-            raise unreadable_patch(obj, why) if patched else bad_request(why)
+            raise unreadable_patch(obj, why) if patched else _unhandled(call, why)
         if call.field_validation == "Warn":
             call.warnings.extend(problems)
         return found
@@ -133,4 +133,9 @@ def _unreadable(call: Call, obj: Json, why: str, *, patched: bool) -> ApiError:
         )
     if patched:
         return unreadable_patch(obj, why)
-    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
+    return _unhandled(call, why)
+
+
+def _unhandled(call: Call, why: str) -> ApiError:
+    kind = call.resource.kind
+    return bad_request(f'{kind} in version "{call.version.name}" cannot be handled as a {kind}: {why}')
