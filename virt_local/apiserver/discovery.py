@@ -35,6 +35,13 @@ _SUB_VERBS = {"finalize": ("update",), "token": ("create",)}
 # What virt_api answers, for clients that ask before they call.
 SUBRESOURCE_GROUP = subresources.GROUP
 SUBRESOURCE_VERSIONS = subresources.VERSIONS
+# What the importer answers in CDI's stead: plural, kind, namespaced, verb.
+UPLOAD_GROUP, UPLOAD_VERSION = "upload.cdi.kubevirt.io", "v1beta1"
+CONFIG_GROUP = "cdi.kubevirt.io"
+IMPORTERS = {
+    UPLOAD_GROUP: ("uploadtokenrequests", "UploadTokenRequest", True, "create"),
+    CONFIG_GROUP: ("cdiconfigs", "CDIConfig", False, "get"),
+}
 
 
 class Document(NamedTuple):
@@ -48,9 +55,12 @@ def _document(value: Json) -> Document:
 
 
 class Discovery:
-    def __init__(self, registry: Registry, *, subresources: bool) -> None:
+    """`subresources`, `imports`: whether virt_api and the importer are asked what is theirs."""
+
+    def __init__(self, registry: Registry, *, subresources: bool, imports: bool = False) -> None:
         self._registry = registry
         self._subresources = subresources
+        self._imports = imports
         self._documents: dict[tuple[str, ...], Document] = {}
         self._generation = -1
 
@@ -97,6 +107,8 @@ class Discovery:
         found = self._registry.groups() | {group: ["v1"] for group in REVIEWS}
         if self._subresources:
             found[SUBRESOURCE_GROUP] = list(SUBRESOURCE_VERSIONS)
+        if self._imports:
+            found[UPLOAD_GROUP] = [UPLOAD_VERSION]
         return dict(sorted(found.items()))
 
     def _group(self, group: str) -> Json:
@@ -124,9 +136,12 @@ class Discovery:
         """Resources that are questions or calls, with nothing stored."""
         if group == SUBRESOURCE_GROUP:
             return list(subresources.resource_list(SUBRESOURCE_VERSIONS[0])["resources"])
+        found = [(*review, "create") for review in REVIEWS.get(group, ())]
+        if self._imports and group in IMPORTERS:
+            found.append(IMPORTERS[group])
         return [
-            {"name": name, "singularName": kind.lower(), "namespaced": namespaced, "kind": kind, "verbs": ["create"]}
-            for name, kind, namespaced in REVIEWS.get(group, ())
+            {"name": name, "singularName": kind.lower(), "namespaced": namespaced, "kind": kind, "verbs": [verb]}
+            for name, kind, namespaced, verb in found
         ]
 
     def _aggregated(self, version: str, *, core: bool) -> Json:

@@ -17,12 +17,18 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from virt_kube.admission import UserInfo
-from virt_local.apiserver.discovery import SUBRESOURCE_GROUP, SUBRESOURCE_VERSIONS
+from virt_local.apiserver.discovery import (
+    CONFIG_GROUP,
+    IMPORTERS,
+    SUBRESOURCE_GROUP,
+    SUBRESOURCE_VERSIONS,
+    UPLOAD_GROUP,
+)
 from virt_local.apiserver.rbac import Attributes
 from virt_local.apiserver.routing import split
 from virt_local.apiserver.status import no_such_page, unavailable
 
-UPLOAD_GROUP, CONFIGS = "upload.cdi.kubevirt.io", ("cdi.kubevirt.io", "cdiconfigs")
+CONFIGS = (CONFIG_GROUP, IMPORTERS[CONFIG_GROUP][0])
 CONNECT_TIMEOUT = 5.0  # seconds
 MAX_MESSAGE = 4 * 1024 * 1024  # bytes of one websocket message
 _PIECE = 64 * 1024
@@ -37,7 +43,9 @@ _WEBSOCKET_HEADERS = "sec-websocket-"
 
 
 class SubresourceBackend:
-    """`socket` is where virt_api listens; it may come and go."""
+    """`socket` is where virt_api listens; it may come and go. `imports`: whether the importer's are served too."""
+
+    imports = False
 
     def __init__(self, socket: Path, name: str = "the subresource API", program: str = "virt-api") -> None:
         self._socket, self._name, self._program = socket, name, program
@@ -120,6 +128,8 @@ class SubresourceBackend:
 
 class AggregatedApis(SubresourceBackend):
     """virt_api's group, and what CDI's API server answers elsewhere: upload tokens, and the one CDIConfig."""
+
+    imports = True
 
     def __init__(self, socket: Path, importer: Path) -> None:
         super().__init__(socket)

@@ -68,7 +68,11 @@ class ApiServer:
         self._pipeline = Pipeline(store, self.registry, admission, authorizer, ServiceAllocator(store, cluster_ips))
         self._subresources = subresources
         documents = Documents(
-            Discovery(self.registry, subresources=subresources is not None),
+            Discovery(
+                self.registry,
+                subresources=subresources is not None,
+                imports=subresources is not None and subresources.imports,
+            ),
             OpenApi(self.registry, GIT_VERSION),
             lambda: not store.closed,
         )
