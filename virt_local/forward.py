@@ -19,6 +19,7 @@ CHUNK = 64 << 10
 DIAL_TIMEOUT = 5.0
 MAX_CONNECTIONS = 1024
 MAX_SESSIONS = 1024
+MAX_WAITING = 64  # datagrams of one client kept while its session is made
 UDP_IDLE = 60.0
 
 
@@ -161,7 +162,8 @@ class UdpForward(asyncio.DatagramProtocol):
         self._turn = itertools.count()
         self._transport: asyncio.DatagramTransport | None = None
         self._sessions: dict[tuple[str, int], _Session] = {}
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[tuple[str, int], list[bytes]] = {}  # what came while the session is being made
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, address: str, port: int) -> None:
         """Listen; raises OSError when the address is taken."""
@@ -175,11 +177,11 @@ class UdpForward(asyncio.DatagramProtocol):
 
     @property
     def busy(self) -> bool:
-        return bool(self._sessions)
+        return bool(self._sessions or self._opening)
 
     def stop(self) -> None:
         """UDP has one socket for both: who was served is cut off."""
-        for task in self._opening:
+        for task in self._tasks:
             task.cancel()
         for session in list(self._sessions.values()):
             session.end()
@@ -193,20 +195,31 @@ class UdpForward(asyncio.DatagramProtocol):
         session = self._sessions.get(addr)
         if session is not None:
             session.send(data)
+        elif (waiting := self._opening.get(addr)) is not None:
+            if len(waiting) < MAX_WAITING:
+                waiting.append(data)
         elif self._backends and len(self._sessions) + len(self._opening) < MAX_SESSIONS:
             backend = self._backends[next(self._turn) % len(self._backends)]
-            task = asyncio.ensure_future(self._begin(addr, backend, data))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._opening[addr] = [data]
+            task = asyncio.ensure_future(self._begin(addr, backend))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _begin(self, client: tuple[str, int], backend: Backend, first: bytes) -> None:
+    async def _begin(self, client: tuple[str, int], backend: Backend) -> None:
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):
+        try:
             _, session = await loop.create_datagram_endpoint(
                 lambda: _Session(self, client, backend), remote_addr=(backend.address, backend.port)
             )
-            self._sessions[client] = session
-            session.send(first)
+        except OSError:
+            del self._opening[client]
+            return
+        except asyncio.CancelledError:
+            del self._opening[client]
+            raise
+        self._sessions[client] = session
+        for data in self._opening.pop(client):
+            session.send(data)
 
     def reply(self, data: bytes, client: tuple[str, int]) -> None:
         if self._transport is not None:

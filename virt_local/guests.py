@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from virt_handler.domains import read_domain
 from virt_handler.records import Records
 from virt_local.errors import HostError
 from virt_local.settings import Places
@@ -44,23 +45,28 @@ def stop_all(places: Places, *, say: Callable[[str], None]) -> None:
 
 
 def _ours(connection: libvirt.virConnect, places: Places) -> list[_Guest]:
-    """Running domains that our node agent has a record of: never another cluster's."""
+    """Running domains that our node agent has made: their metadata name the instance of one of its records.
+
+    A uuid alone proves nothing: users choose it, and two clusters may share a libvirt.
+    """
     import libvirt
 
-    records = {record.domain_uuid: record for record in Records(places.records).load()}
-    active = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-    return [
-        _Guest(domain, records[domain.UUIDString()].grace_seconds)
-        for domain in active
-        if domain.UUIDString() in records
-    ]
+    records = {record.uid: record for record in Records(places.records).load() if record.stage != "preparing"}
+    found = []
+    for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        with contextlib.suppress(libvirt.libvirtError):  # it ended by itself meanwhile
+            record = records.get(read_domain(domain.XMLDesc(), *domain.state()).vmi_uid)
+            if record is not None:
+                found.append(_Guest(domain, record.grace_seconds))
+    return found
 
 
 def _stop(guests: list[_Guest], say: Callable[[str], None]) -> None:
     import libvirt
 
     for guest in guests:
-        guest.domain.shutdown()
+        with contextlib.suppress(libvirt.libvirtError):  # it is switched off in the end
+            guest.domain.shutdown()
     began = time.monotonic()
     while guests := [guest for guest in guests if _active(guest.domain)]:
         for domain, grace in guests:

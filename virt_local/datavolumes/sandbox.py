@@ -24,6 +24,7 @@ OPEN_FILES = 64
 INSPECT_SECONDS = 60.0
 # A converter that stands still is stuck; one that moves may take as long as it needs.
 SILENCE_SECONDS = 600.0
+WAITING = 4  # seconds on the clock for each second of processor time that a program may take
 PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)/100%\)")
 MAX_OUTPUT = 1 << 20
 
@@ -90,14 +91,16 @@ async def run(
         )
     except OSError as error:
         raise FillError(f"can't run {program[0]}: {error.strerror}", hint="`virtctl local doctor` says how") from None
+    # Who tells no progress may be silent as long as its work can take: it waits for disks, too.
+    wall = silence + WAITING * limits.cpu
     try:
         output, errors = await asyncio.gather(
-            _read(process.stdout, silence, progress), _read(process.stderr, silence, None)
+            _read(process.stdout, silence if progress else wall, progress), _read(process.stderr, None, None)
         )
         async with asyncio.timeout(silence):
             await process.wait()
     except TimeoutError:
-        raise ContentRefused(f"{what}: {program[0]} stood still for {silence:.0f} s") from None
+        raise ContentRefused(f"{what}: {program[0]} stood still for {silence if progress else wall:.0f} s") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -115,11 +118,13 @@ def _failure(what: str, text: str, code: int) -> FillError:
     return ContentRefused(f"{what}: {why}")
 
 
-async def _read(stream: asyncio.StreamReader | None, silence: float, progress: Callable[[float], None] | None) -> bytes:
-    """All output up to a limit; silence is only allowed so long while progress is to be heard."""
+async def _read(
+    stream: asyncio.StreamReader | None, silence: float | None, progress: Callable[[float], None] | None
+) -> bytes:
+    """All output up to a limit. Raises TimeoutError when nothing comes for `silence` seconds; None: whatever comes."""
     kept = bytearray()
     while stream is not None:
-        async with asyncio.timeout(silence if progress is not None else None):
+        async with asyncio.timeout(silence):
             block = await stream.read(1 << 16)
         if not block:
             break
