@@ -54,7 +54,7 @@ class ClientConfig(NamedTuple):
     def headers(self) -> list[tuple[str, str]]:
         """Authorization and Impersonate-* of one request. Credentials never travel over plain HTTP."""
         headers: list[tuple[str, str]] = []
-        token = read(self.token_file, "tokenFile").decode().strip() if self.token_file else self.token
+        token = _token(self.token_file) if self.token_file else self.token
         if self.tls and token:
             headers.append(("Authorization", f"Bearer {token}"))
         elif self.tls and self.username:
@@ -85,6 +85,13 @@ class ClientConfig(NamedTuple):
         if self.client_cert:
             _load_client_certificate(context, self)
         return context
+
+
+def _token(path: str) -> str:
+    try:
+        return read(path, "tokenFile").decode("ascii").strip()
+    except UnicodeDecodeError as error:
+        raise KubeconfigError(f"tokenFile {path} holds no token: it is not ASCII") from error
 
 
 def _load_authority(context: ssl.SSLContext, config: ClientConfig) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from ssl import SSLError
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -33,6 +34,7 @@ from virt_kube.api import (
     error_from_status,
 )
 from virt_kube.kubeconfig import ClientConfig, KubeconfigError, load
+from virt_kube.proxies import from_environment
 
 CONNECT_TIMEOUT = 5.0
 REQUEST_TIMEOUT = 30.0
@@ -70,12 +72,12 @@ class HttpClient:
 
     def __init__(self, config: ClientConfig, *, user_agent: str = "virtctl") -> None:
         self._config = config
+        self._proxy = _proxy_of(config)
         connector = aiohttp.TCPConnector(ssl=config.ssl_context() or False, limit=64, keepalive_timeout=60)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, sock_connect=CONNECT_TIMEOUT, connect=REQUEST_TIMEOUT),
             headers={"User-Agent": user_agent, "Accept": "application/json"},
-            trust_env=not config.proxy_url,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -197,8 +199,8 @@ class HttpClient:
             options["timeout"] = patience
         if self._config.tls_server_name:
             options["server_hostname"] = self._config.tls_server_name
-        if self._config.proxy_url:
-            options["proxy"] = self._config.proxy_url
+        if self._proxy:
+            options["proxy"] = self._proxy
         try:
             async with self._session.request(
                 method, self._config.server + path, allow_redirects=False, **options
@@ -223,6 +225,24 @@ class HttpClient:
             f"the server at {self._config.server} can't be reached: {why}",
             hint="Is it running? `virtctl local status` tells for the one-machine cluster.",
         )
+
+
+def _proxy_of(config: ClientConfig) -> str:
+    """The proxy's URL; "" for none. Raises KubeconfigError. (aiohttp's own look at the environment reads ~/.netrc.)"""
+    server = urlsplit(config.server)
+    try:
+        port = server.port or (443 if config.tls else 80)
+    except ValueError as error:
+        raise KubeconfigError(f'server "{config.server}" is not an address: {error}') from error
+    found = config.proxy_url or from_environment(server.scheme, server.hostname or "", port)
+    url = f"http://{found}" if found and "://" not in found else found
+    proxy = urlsplit(url)
+    if url and proxy.scheme not in {"http", "https"}:
+        raise KubeconfigError(
+            f"the proxy {proxy.scheme}://{proxy.hostname} is neither http nor https",
+            hint="name another with HTTPS_PROXY or the kubeconfig's proxy-url, or none for this server with NO_PROXY",
+        )
+    return url
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:

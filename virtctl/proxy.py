@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
+from virt_kube.proxies import from_environment
 from virtctl.address import Address, address, describe
 from virtctl.errors import Unreachable
-
-_VARIABLES = {"https": ("HTTPS_PROXY", "https_proxy"), "http": ("HTTP_PROXY", "http_proxy")}
 
 
 def connect(proxy_url: str, target: Address, timeout: float) -> socket.socket:
     """A TCP connection to `target`, through its proxy if it has one. `timeout` covers connecting, in seconds."""
-    url = proxy_url or from_environment(target)
+    url = proxy_url or from_environment(target.scheme, target.host, target.port)
     if not url:
         return socket.create_connection((target.host, target.port), timeout)
     proxy = address(url if "://" in url else f"http://{url}")
@@ -37,40 +35,6 @@ def connect(proxy_url: str, target: Address, timeout: float) -> socket.socket:
         plain.close()
         raise
     return plain
-
-
-def from_environment(target: Address) -> str:
-    """HTTPS_PROXY or HTTP_PROXY unless NO_PROXY names the host. Loopback is never proxied, as in Go."""
-    upper, lower = _VARIABLES[target.scheme]
-    url = os.environ.get(upper) or os.environ.get(lower) or ""
-    if not url or target.host == "localhost" or target.host.startswith("127.") or target.host == "::1":
-        return ""
-    excluded = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    return "" if any(_matches(rule.strip().lower(), target) for rule in excluded.split(",")) else url
-
-
-def _matches(rule: str, target: Address) -> bool:
-    host = target.host.lower()
-    if not rule:
-        return False
-    if rule == "*":
-        return True
-    if "/" in rule:
-        return _in_network(host, rule)
-    name, _, port = rule.partition(":") if rule.count(":") == 1 else (rule, "", "")
-    if port and port != str(target.port):
-        return False
-    name = name.removeprefix("*")
-    return host == name.removeprefix(".") or host.endswith(name if name.startswith(".") else f".{name}")
-
-
-def _in_network(host: str, rule: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(rule, strict=False)
-    except ValueError:
-        return False
 
 
 def _http_connect(plain: socket.socket, proxy: Address, target: Address) -> None:

@@ -13,7 +13,11 @@ MAX_BODY = 4096
 MASK = "--- MASKED ---"
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 _SECRET_FIELDS = frozenset(
-    {"data", "stringData", "userData", "userDataBase64", "networkData", "networkDataBase64", "token", "password"}
+    {
+        *("data", "stringData", "userData", "userDataBase64", "networkData", "networkDataBase64", "token", "password"),
+        # Annotations: a copy of all that was applied, a Secret's data too, and a guest's first configuration.
+        *("kubectl.kubernetes.io/last-applied-configuration", "kubevirt.io/ignitiondata"),
+    }
 )
 
 

@@ -15,7 +15,8 @@ from cli_program import Run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtctl import proxy, trace, websocket, wire
+from virt_kube import proxies
+from virtctl import trace, websocket, wire
 from virtctl.address import address
 
 SUB = "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachines/vm1"
@@ -124,8 +125,18 @@ def test_chunked_answer_and_kept_connection(virtctl: Run, api: FakeApi, kube: ob
     assert len(peers) == 1
 
 
+APPLIED = {
+    "metadata": {
+        "annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": '{"stringData":{"password":"hidden-4"}}',
+            "kubevirt.io/ignitiondata": "hidden-5",
+        }
+    }
+}
+
+
 def test_trace_shows_requests_but_no_secret(virtctl: Run, api: FakeApi, kube: object) -> None:
-    api.on("PUT", f"{SUB}/start", (200, {"kind": "X", "data": {"a": "hidden-1"}, "userData": "hidden-2"}))
+    api.on("PUT", f"{SUB}/start", (200, {"kind": "X", "data": {"a": "hidden-1"}, "userData": "hidden-2", **APPLIED}))
     for level, seen in {"6": "", "7": "    User-Agent: virtctl", "8": "Response Body: "}.items():
         result = virtctl("start", "vm1", "-v", level, "--as=jane")
         assert re.search(rf"PUT {api.url}{SUB}/start 200 OK in \d+ milliseconds\n", result.err)
@@ -177,7 +188,8 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def test_proxy_from_environment(no_proxy: pytest.MonkeyPatch, url: str, excluded: str, expected: str) -> None:
     no_proxy.setenv("HTTPS_PROXY", "http://proxy")
     no_proxy.setenv("NO_PROXY", excluded)
-    assert proxy.from_environment(address(url)) == expected
+    target = address(url)
+    assert proxies.from_environment(target.scheme, target.host, target.port) == expected
 
 
 def relay(peer: socket.socket, api: FakeApi) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -26,7 +27,7 @@ from virt_kube.api import (
     Unreachable,
 )
 from virt_kube.http import HttpClient
-from virt_kube.kubeconfig import ClientConfig
+from virt_kube.kubeconfig import ClientConfig, KubeconfigError
 from virt_kube.resources import NODES, VIRTUAL_MACHINES
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -258,3 +259,46 @@ async def test_a_watch_that_is_too_old() -> None:
     async with served(answering(410, status_of(410, "Expired"))) as client:
         with pytest.raises(Gone):
             await events(client)
+
+
+async def echo(request: web.Request) -> web.Response:
+    seen = {"login": request.headers.get("Authorization"), "asked": str(request.raw_path)}
+    return web.json_response(seen)
+
+
+async def test_no_password_of_netrc_goes_to_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with served(echo) as client:
+        assert json.loads(await client.get(NODES, "", "n"))["login"] is None
+
+
+async def test_the_environments_proxy_is_asked_but_not_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with served(echo) as direct:
+        monkeypatch.setenv("HTTP_PROXY", direct._config.server)
+        proxied = HttpClient(ClientConfig(server="http://api.test:8080"))
+        local = HttpClient(direct._config)
+        try:
+            for client, asked in ((proxied, "http://api.test:8080/api/v1/nodes/n"), (local, "/api/v1/nodes/n")):
+                assert json.loads(await client.get(NODES, "", "n"))["asked"] == asked
+        finally:
+            await proxied.close()
+            await local.close()
+
+
+async def test_a_proxy_that_cant_be_spoken_to_is_said_before_anything_is_asked() -> None:
+    with pytest.raises(KubeconfigError, match="is not an address"):
+        HttpClient(ClientConfig(server="https://api.test:https"))
+    with pytest.raises(KubeconfigError, match=r"socks5://10\.0\.0\.1 is neither"):
+        HttpClient(ClientConfig(server="https://api.test", proxy_url="socks5://user:secret@10.0.0.1:1080"))
+
+
+def test_a_token_file_that_holds_no_token_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(KubeconfigError, match=f"tokenFile {path} holds no token"):
+        ClientConfig(server="https://api.test", token_file=str(path)).headers()
