@@ -276,6 +276,26 @@ async def test_a_token_is_good_for_its_account_while_it_is_there(api: Api) -> No
     assert (await api("GET", f"{NS}/configmaps", **bearer)).code == 401, "another account of the same name"
 
 
+async def test_a_token_ends_with_what_it_was_bound_to(api: Api) -> None:
+    await account(api)
+    path = f"{NS}/serviceaccounts/bot/token"
+    for reference, code in (
+        ({"apiVersion": "v1", "kind": "Secret", "name": "s"}, 404),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "name": "s"}, 400),
+    ):
+        assert (await api("POST", path, {"spec": {"boundObjectRef": reference}})).code == code
+    await made(api, f"{NS}/secrets", {"metadata": {"name": "s"}})
+    reference = {"apiVersion": "v1", "kind": "Secret", "name": "s"}
+    answer = await made(api, path, {"spec": {"boundObjectRef": reference}})
+    assert answer.body["spec"]["boundObjectRef"] == reference
+    other = await api("POST", path, {"spec": {"boundObjectRef": reference | {"uid": "another"}}})
+    assert other.code == 409
+    bearer = {"Authorization": f"Bearer {answer.body['status']['token']}"}
+    assert (await api("GET", f"{NS}/configmaps", **bearer)).code == 403
+    await api("DELETE", f"{NS}/secrets/s")
+    assert (await api("GET", f"{NS}/configmaps", **bearer)).code == 401
+
+
 async def test_a_token_for_others_opens_nothing_here(api: Api) -> None:
     await account(api)
     bearer = {"Authorization": f"Bearer {await token(api, audiences=['vault'])}"}

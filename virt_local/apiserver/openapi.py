@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from virt_kube.api import Json
-from virt_local.apiserver.builtin_schemas import definitions
+from virt_local.apiserver.builtin_schemas import TABLE, definitions
 from virt_local.apiserver.builtins import CRD, type_name
 from virt_local.apiserver.registry import Registry, ResourceType, Version
 
@@ -51,24 +51,13 @@ _OBJECT_META: Json = {
             "description": "Map of string keys and values that can be used to organize and select objects.",
             **_STRING_MAP,
         },
-        "managedFields": {"type": "array", "items": {"type": "object"}},
+        "managedFields": {"type": "array", "items": {"$ref": "ManagedFieldsEntry"}},
         "name": {"description": "Name must be unique within a namespace.", "type": "string"},
         "namespace": {"description": "The space within which each name must be unique.", "type": "string"},
         "ownerReferences": {
             "description": "Objects depended on by this one; when all are gone this one is garbage collected.",
             "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["apiVersion", "kind", "name", "uid"],
-                "properties": {
-                    "apiVersion": {"type": "string"},
-                    "blockOwnerDeletion": {"type": "boolean"},
-                    "controller": {"type": "boolean"},
-                    "kind": {"type": "string"},
-                    "name": {"type": "string"},
-                    "uid": {"type": "string"},
-                },
-            },
+            "items": {"$ref": "OwnerReference"},
         },
         "resourceVersion": {"description": "The version of this object as the server knows it.", "type": "string"},
         "selfLink": {"type": "string"},
@@ -83,8 +72,59 @@ _LIST_META: Json = {
         "resourceVersion": {"type": "string"},
     },
 }
-_API_VERSION = "APIVersion defines the versioned schema of this representation of an object."
-_KIND = "Kind is a string value representing the REST resource this object represents."
+_OWNER_REFERENCE: Json = {
+    "description": "An object that this one depends on, in the same namespace or without one.",
+    "type": "object",
+    "required": ["apiVersion", "kind", "name", "uid"],
+    "properties": {
+        "apiVersion": {"type": "string"},
+        "blockOwnerDeletion": {
+            "description": "When true, and the owner waits for what depends on it, it stays until this object is gone.",
+            "type": "boolean",
+        },
+        "controller": {"description": "When true this is the owner that manages the object.", "type": "boolean"},
+        "kind": {"type": "string"},
+        "name": {"type": "string"},
+        "uid": {"type": "string"},
+    },
+    "x-kubernetes-map-type": "atomic",
+}
+_MANAGED_FIELDS: Json = {
+    "description": "Which fields somebody set.",
+    "type": "object",
+    "properties": {
+        "apiVersion": {"description": "The version in which the fields are named.", "type": "string"},
+        "fieldsType": {"description": "Always FieldsV1.", "type": "string"},
+        "fieldsV1": {"$ref": "FieldsV1"},
+        "manager": {"description": "Who set them.", "type": "string"},
+        "operation": {"description": "Apply, or Update for any other write.", "type": "string"},
+        "subresource": {"description": "Through which subresource, if through one.", "type": "string"},
+        "time": {"description": "When the set of fields last changed.", **_TIME},
+    },
+}
+# Everything an object has in `metadata`, by type; references are to each other.
+_META_TYPES: dict[str, Json] = {
+    "FieldsV1": {"description": "A set of fields, as nested maps.", "type": "object"},
+    "ListMeta": _LIST_META,
+    "ManagedFieldsEntry": _MANAGED_FIELDS,
+    "ObjectMeta": _OBJECT_META,
+    "OwnerReference": _OWNER_REFERENCE,
+}
+# What a real server says of these fields, of every kind, whatever a definition says.
+_CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+_API_VERSION = (
+    "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized "
+    "schemas to the latest internal value, and may reject unrecognized values. More info: "
+    + _CONVENTIONS
+    + "#resources"
+)
+_KIND = (
+    "Kind is a string value representing the REST resource this object represents. Servers may infer this from the "
+    "endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: "
+    + _CONVENTIONS
+    + "#types-kinds"
+)
+_METADATA = f"Standard object's metadata. More info: {_CONVENTIONS}#metadata"
 
 
 class Document(NamedTuple):
@@ -131,7 +171,9 @@ class OpenApi:
 
     def _index(self) -> Json:
         # The hash names the registry's state: building every document to hash it would cost what laziness saves.
-        state = hashlib.sha256(f"{self._version}/{self._registry.fingerprint()}".encode()).hexdigest().upper()
+        own = hashlib.sha256(TABLE.read_bytes()).hexdigest()
+        text = f"{self._version}/{own}/{self._registry.fingerprint()}"
+        state = hashlib.sha256(text.encode()).hexdigest().upper()
         return {
             "paths": {
                 path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={state}"} for path in self._group_versions()
@@ -146,7 +188,7 @@ class OpenApi:
         ]
 
     def _v3(self, group: str, version: str) -> Json:
-        schemas: Json = {_META + "ObjectMeta": _OBJECT_META, _META + "ListMeta": _LIST_META}
+        schemas = _meta_schemas("#/components/schemas/")
         paths: Json = {}
         for resource, found in self._served(group, version):
             schemas.update(_schemas(resource, found, "#/components/schemas/"))
@@ -159,7 +201,7 @@ class OpenApi:
         }
 
     def _v2(self) -> Json:
-        definitions: Json = {_META + "ObjectMeta": _OBJECT_META, _META + "ListMeta": _LIST_META}
+        definitions = _meta_schemas("#/definitions/")
         paths: Json = {}
         for group, version in self._group_versions().values():
             for resource, found in self._served(group, version):
@@ -174,6 +216,17 @@ class OpenApi:
             "securityDefinitions": {"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header"}},
             "security": [{"BearerToken": []}],
         }
+
+
+def _meta_schemas(refs: str) -> Json:
+    def referring(schema: Any) -> Any:
+        if isinstance(schema, dict):
+            if "$ref" in schema:
+                return {"allOf": [{"$ref": f"{refs}{_META}{schema['$ref']}"}]}
+            return {key: referring(value) for key, value in schema.items()}
+        return schema
+
+    return {_META + name: referring(schema) for name, schema in _META_TYPES.items()}
 
 
 def schema_name(resource: ResourceType, version: Version) -> str:
@@ -202,7 +255,7 @@ def _schemas(resource: ResourceType, version: Version, refs: str) -> Json:
     properties["apiVersion"] = {"description": _API_VERSION, "type": "string"}
     properties["kind"] = {"description": _KIND, "type": "string"}
     properties["metadata"] = {
-        "description": "Standard object's metadata.",
+        "description": _METADATA,
         "allOf": [{"$ref": f"{refs}{_META}ObjectMeta"}],
     }
     schema["properties"] = properties

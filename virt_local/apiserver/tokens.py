@@ -19,7 +19,7 @@ from virt_kube.admission import UserInfo
 from virt_kube.api import Json
 from virt_local.apiserver import represent
 from virt_local.apiserver.roles import AUTHENTICATED
-from virt_local.apiserver.status import invalid, invalid_value, not_found
+from virt_local.apiserver.status import bad_request, conflict, invalid, invalid_value, not_found
 from virt_local.store import Key, Store
 
 if TYPE_CHECKING:
@@ -30,18 +30,29 @@ ACCOUNTS = "/serviceaccounts"
 DEFAULT_SECONDS, LEAST_SECONDS, MOST_SECONDS = 3_600, 600, 365 * 86_400
 MOST_REMEMBERED = 256  # tokens whose signature need not be looked at again
 MAX_TOKEN = 8 * 1024  # bytes
+# What a token may be bound to, by kind: its claim, where it is stored, whether it is namespaced.
+_HOLDERS = {
+    "Node": ("node", "/nodes", False),
+    "Pod": ("pod", "/pods", True),
+    "Secret": ("secret", "/secrets", True),
+}
 _HEADER = {"alg": "ES256", "typ": "JWT"}
 _COORDINATE = 32  # bytes of r and of s in an ES256 signature
 
 
-class _Account(msgspec.Struct):
+class _Object(msgspec.Struct):
     name: str
     uid: str
 
 
-class _Bound(msgspec.Struct):
+class _Bound(msgspec.Struct, omit_defaults=True):
+    """What a token ends with: its account, and a Pod, Secret or Node when it was asked for with one."""
+
     namespace: str
-    serviceaccount: _Account
+    serviceaccount: _Object
+    pod: _Object | None = None
+    secret: _Object | None = None
+    node: _Object | None = None
 
 
 class _Claims(msgspec.Struct):
@@ -70,7 +81,7 @@ class Tokens:
         self._good: dict[str, _Claims] = {}
 
     def request(self, namespace: str, name: str, body: Json) -> Json:
-        """Answer a TokenRequest for an account. Raises 404 and 422."""
+        """Answer a TokenRequest for an account. Raises 400, 404, 409 and 422."""
         record = self._store.get(Key(ACCOUNTS, namespace, name))
         if record is None:
             raise not_found("", "serviceaccounts", name)
@@ -79,13 +90,15 @@ class Tokens:
         seconds = _seconds(spec)
         audiences = [str(audience) for audience in spec.get("audiences") or ()] or [ISSUER]
         begin = int(self._clock())
-        claims = _Claims(ISSUER, begin + seconds, begin, audiences, _Bound(namespace, _Account(name, uid)))
+        reference = spec.get("boundObjectRef")
+        bound = _Bound(namespace, _Object(name, uid), **(self._holder(namespace, name, reference) if reference else {}))
+        claims = _Claims(ISSUER, begin + seconds, begin, audiences, bound)
         more = {"iat": begin, "jti": secrets.token_hex(16), "sub": f"system:serviceaccount:{namespace}:{name}"}
         return {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
             "metadata": {"name": name, "namespace": namespace, "uid": uid, "creationTimestamp": _stamp(begin)},
-            "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": None},
+            "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": reference or None},
             "status": {
                 "token": self._sign(msgspec.to_builtins(claims) | more),
                 "expirationTimestamp": _stamp(begin + seconds),
@@ -104,13 +117,47 @@ class Tokens:
             self._good[token] = claims
         if not claims.nbf - 60 <= self._clock() < claims.exp:
             return None
-        namespace, account = claims.bound.namespace, claims.bound.serviceaccount
-        record = self._store.get(Key(ACCOUNTS, namespace, account.name))
-        if record is None or represent.meta(record.value).uid != account.uid:
+        bound, account = claims.bound, claims.bound.serviceaccount
+        namespace = bound.namespace
+        ends_with = [(ACCOUNTS, namespace, account)]
+        ends_with += [
+            (kept_as, namespace if namespaced else "", holder)
+            for word, kept_as, namespaced in _HOLDERS.values()
+            if (holder := getattr(bound, word)) is not None
+        ]
+        if not all(self._is_there(*each) for each in ends_with):
             return None
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
         user = UserInfo(f"system:serviceaccount:{namespace}:{account.name}", groups, account.uid)
         return Claimed(user, tuple(claims.aud))
+
+    def _holder(self, namespace: str, account: str, reference: Json) -> dict[str, _Object]:
+        """The claim for the object a token is to end with. Raises 400, 404 and 409."""
+        group, _, version = str(reference.get("apiVersion") or "").rpartition("/")
+        kind, name = str(reference.get("kind") or ""), str(reference.get("name") or "")
+        if group or kind not in _HOLDERS:
+            raise bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
+        word, kept_as, namespaced = _HOLDERS[kind]
+        record = self._store.get(Key(kept_as, namespace if namespaced else "", name))
+        if record is None:
+            raise not_found("", f"{word}s", name)
+        runs_as = (represent.decode(record.value).get("spec") or {}).get("serviceAccountName")
+        if kind == "Pod" and runs_as != account:
+            raise bad_request(
+                f'cannot bind token for serviceaccount "{account}" to pod running with different serviceaccount name.'
+            )
+        uid = represent.meta(record.value).uid
+        if reference.get("uid") not in (None, "", uid):
+            why = (
+                f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
+            )
+            raise conflict("", kind, name, why)
+        return {word: _Object(name, uid)}
+
+    def _is_there(self, kept_as: str, namespace: str, wanted: _Object) -> bool:
+        record = self._store.get(Key(kept_as, namespace, wanted.name))
+        return record is not None and represent.meta(record.value).uid == wanted.uid
 
     def _sign(self, claims: Json) -> str:
         from cryptography.hazmat.primitives import hashes
