@@ -48,8 +48,9 @@ def _selected(member: Member, selectors: VirtualMachinePoolSelectors | None) -> 
     requirements = selectors.node_selector_requirement_matcher
     if not requirements:
         return True
-    node = member.node
-    return node is not None and all(
+    # Without a node it has the labels that its node will have for certain.
+    node = member.node if member.node is not None else member.vm.spec.template.spec.node_selector
+    return all(
         Requirement(each.key, OPERATORS.get(each.operator, ""), tuple(each.values)).matches(node)
         for each in requirements
     )

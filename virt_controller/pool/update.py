@@ -6,7 +6,6 @@ A rollout whose new guests never get ready therefore stops by itself.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from virt_controller.members import BURST
@@ -92,10 +91,10 @@ def _guest(made_from: VirtualMachinePoolSpec) -> tuple[object, ...]:
 
 
 def max_unavailable(pool: VirtualMachinePool, wanted: int) -> int:
-    """How many VMs may be without a ready guest: a number, or a share rounded up; at least 1. Default: all."""
+    """How many VMs may be without a ready guest: a number, or a share rounded down; at least 1. Default: all."""
     limit = pool.spec.max_unavailable
     if isinstance(limit, str):
         text = limit.removesuffix("%")
         share = int(text) if text.isdecimal() and len(text) < 10 else 100
-        limit = math.ceil(wanted * min(share, 100) / 100)
+        limit = wanted * min(share, 100) // 100
     return max(1, wanted if limit is None else limit)

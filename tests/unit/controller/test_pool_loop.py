@@ -10,6 +10,7 @@ from support.fake_kube import FakeKube
 from support.many import SELECTOR, controllers, guest_template
 from support.many import told as all_told
 
+from virt_controller.pool.update import max_unavailable
 from virt_kube.api import Json
 from virt_kube.resources import (
     CONTROLLER_REVISIONS,
@@ -20,6 +21,8 @@ from virt_kube.resources import (
     VIRTUAL_MACHINES,
 )
 from virt_types import labels
+from virt_types.codec import from_builtins
+from virt_types.pool.v1beta1 import VirtualMachinePool
 
 pytestmark = pytest.mark.looptime
 
@@ -309,11 +312,36 @@ def fewest_running(kube: FakeKube, names: set[str], begin: int) -> int:
     return fewest
 
 
+@pytest.mark.parametrize(
+    ("limit", "wanted", "allowed"),
+    [("50%", 3, 1), ("34%", 6, 2), ("1%", 6, 1), ("100%", 6, 6), (2, 6, 2), (9, 6, 9), (None, 6, 6), (None, 0, 1)],
+)
+def test_how_many_may_be_without_a_guest(limit: int | str | None, wanted: int, allowed: int) -> None:
+    """As KubeVirt counts: a share is rounded down, but one may always be."""
+    found = from_builtins(pool(wanted, **({} if limit is None else {"maxUnavailable": limit})), VirtualMachinePool)
+    assert max_unavailable(found, wanted) == allowed
+
+
+async def test_who_goes_can_be_chosen_by_the_nodes_that_are_asked_for() -> None:
+    """A machine that is off has no node, but the labels its node will have."""
+    kube = FakeKube()
+    requirement = {"key": "zone", "operator": "In", "values": ["b"]}
+    policy = {"proactive": {"selectionPolicy": {"selectors": {"nodeSelectorRequirementMatcher": [requirement]}}}}
+    async with controllers(kube):
+        await kube.create(VIRTUAL_MACHINE_POOLS, "default", pool(3, machine={"runStrategy": "Halted"}))
+        await asyncio.sleep(3)
+        mark = {"spec": {"template": {"spec": {"nodeSelector": {"zone": "b"}}}}}
+        await kube.patch(VIRTUAL_MACHINES, "default", "p-1", mark, kind="merge")
+        await change(kube, replicas=2, scaleInStrategy=policy)
+        await asyncio.sleep(3)
+        assert sorted(machines(kube)) == ["p-0", "p-2"]
+
+
 @pytest.mark.parametrize("strategy", ["Always", "RerunOnFailure", "Manual"])
 @pytest.mark.parametrize("limit", [1, "34%", None])
 async def test_a_rollout_keeps_its_limit(limit: int | str | None, strategy: str) -> None:
     kube = FakeKube()
-    allowed = {1: 1, "34%": 3, None: 6}[limit]
+    allowed = {1: 1, "34%": 2, None: 6}[limit]
     spec = {} if limit is None else {"maxUnavailable": limit}
     async with controllers(kube):
         await kube.create(VIRTUAL_MACHINE_POOLS, "default", pool(6, machine={"runStrategy": strategy}, **spec))
