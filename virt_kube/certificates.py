@@ -80,7 +80,7 @@ class Authority:
         except Exception:  # whatever makes it not ours is a reason to make a new one
             return False
         fresh = cert.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEW_DAYS)
-        return fresh and cert.subject == _name(subject.name, subject.groups) and _hosts(cert) == set(subject.hosts)
+        return fresh and cert.subject == _name(subject.name, subject.groups) and _hosts(cert) >= set(subject.hosts)
 
     def sign(self, subject: Subject, lifetime: timedelta) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -146,8 +146,8 @@ def _usage(*, sign: bool) -> x509.KeyUsage:
 
 def _write_pair(pair: Pair, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
     """The key first: a certificate on disk always has its key."""
-    write_private(pair.key, encoded(key))
-    write_private(pair.cert, cert.public_bytes(serialization.Encoding.PEM))
+    write_durably(pair.key, encoded(key))
+    write_durably(pair.cert, cert.public_bytes(serialization.Encoding.PEM))
 
 
 def encoded(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -155,18 +155,3 @@ def encoded(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file atomically; only its owner may read it."""
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from birth
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -66,7 +66,9 @@ class Api:
 
         settings, places = self._settings, self._settings.places
         async with contextlib.AsyncExitStack() as stack:
-            certificates = await asyncio.to_thread(pki.ensure, places.state, node=_node_name(settings))
+            certificates = await asyncio.to_thread(
+                pki.ensure, places.state, node=_node_name(settings), host=settings.host
+            )
             store: Store = await Store.open(places.state / "store.db")
             stack.push_async_callback(store.close)
             admission = KubeVirtAdmission(require_node=False)
@@ -104,7 +106,7 @@ class Api:
         while True:
             await asyncio.sleep(RENEW_EVERY)
             try:
-                certificates = await asyncio.to_thread(pki.ensure, places.state, node=node)
+                certificates = await asyncio.to_thread(pki.ensure, places.state, node=node, host=self._settings.host)
                 tls.load_cert_chain(certificates.server.cert, certificates.server.key)
                 await asyncio.to_thread(_write_kubeconfigs, places, certificates, self.server)
             except (PkiError, OSError) as error:

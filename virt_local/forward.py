@@ -203,23 +203,21 @@ class UdpForward(asyncio.DatagramProtocol):
             self._opening[addr] = [data]
             task = asyncio.ensure_future(self._begin(addr, backend))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda task: self._begun(addr, task))
+
+    def _begun(self, client: tuple[str, int], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._opening.pop(client, None)
 
     async def _begin(self, client: tuple[str, int], backend: Backend) -> None:
         loop = asyncio.get_running_loop()
-        try:
+        with contextlib.suppress(OSError):
             _, session = await loop.create_datagram_endpoint(
                 lambda: _Session(self, client, backend), remote_addr=(backend.address, backend.port)
             )
-        except OSError:
-            del self._opening[client]
-            return
-        except asyncio.CancelledError:
-            del self._opening[client]
-            raise
-        self._sessions[client] = session
-        for data in self._opening.pop(client):
-            session.send(data)
+            self._sessions[client] = session
+            for data in self._opening.pop(client):
+                session.send(data)
 
     def reply(self, data: bytes, client: tuple[str, int]) -> None:
         if self._transport is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,7 +18,8 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from virt_kube.certificates import Authority, Pair, Subject, encoded, write_private
+from virt_kube.certificates import Authority, Pair, Subject, encoded
+from virt_kube.durable import write_durably
 from virt_local.errors import PkiError
 
 CA_NAME = "virtctl-local-ca"
@@ -65,8 +67,10 @@ def _component(namespace: str, name: str, node: str) -> Subject:
     return Subject(name, f"system:serviceaccount:{namespace}:{name}", (*groups, *own))
 
 
-def ensure(state_dir: Path, *, node: str = "") -> Pki:
-    """The certificates below `state_dir`/pki, made or renewed as needed; the agent's says which node is its own.
+def ensure(state_dir: Path, *, node: str = "", host: str = "") -> Pki:
+    """The certificates below `state_dir`/pki, made or renewed as needed.
+
+    The agent's says which `node` is its own; the server's is good for this machine and for the `host` it listens on.
 
     Raises PkiError.
     """
@@ -76,7 +80,7 @@ def ensure(state_dir: Path, *, node: str = "") -> Pki:
         ca = Authority(folder, CA_NAME)
         return Pki(
             ca.pair.cert,
-            ca.leaf(_SERVER),
+            ca.leaf(_SERVER._replace(hosts=(*_HOSTS, *_other_hosts(host)))),
             ca.leaf(_ADMIN),
             {name: ca.leaf(_component(namespace, name, node)) for namespace, name in ACCOUNTS},
         )
@@ -85,6 +89,13 @@ def ensure(state_dir: Path, *, node: str = "") -> Pki:
             f"the certificates in {folder} can't be used: {error}",
             hint=f"Remove {folder} to have new ones made; clients then need the new kubeconfig.",
         ) from error
+
+
+def _other_hosts(host: str) -> tuple[str, ...]:
+    """Names clients may know the server by, beyond those of loopback; an address of all interfaces has the machine's."""
+    if host in ("", *_HOSTS):
+        return ()
+    return (socket.gethostname(), socket.getfqdn()) if host in ("0.0.0.0", "::") else (host,)  # noqa: S104  a comparison
 
 
 def upload_context(state_dir: Path) -> ssl.SSLContext:
@@ -109,7 +120,7 @@ def signing_key(path: Path | None) -> ec.EllipticCurvePrivateKey:
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, encoded(ec.generate_private_key(ec.SECP256R1())))
+            write_durably(path, encoded(ec.generate_private_key(ec.SECP256R1())))
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
         raise PkiError(f"the key {path} can't be used: {error}", hint=NEW_KEY) from error
@@ -140,7 +151,7 @@ def write_kubeconfig(
     try:
         user = (pair.cert.stem, pair.cert.read_bytes(), pair.key.read_bytes())
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, kubeconfig(server, pki.ca.read_bytes(), *user, namespace=namespace))
+        write_durably(path, kubeconfig(server, pki.ca.read_bytes(), *user, namespace=namespace))
     except OSError as error:
         raise PkiError(f"the kubeconfig {path} can't be written: {error}") from error
 

@@ -59,7 +59,7 @@ async def _run(options: argparse.Namespace) -> None:
     from virt_types.crds import custom_resource_definitions
 
     host, _, port = options.listen.rpartition(":")
-    certificates = await asyncio.to_thread(pki.ensure, options.data_dir)
+    certificates = await asyncio.to_thread(pki.ensure, options.data_dir, host=host.strip("[]"))
     store = await Store.open(options.data_dir / "store.db")
     tokens = Tokens(store, options.data_dir / "pki" / "tokens.key")
     admission = None if options.no_admission else _admission()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from functools import partial
 from typing import Any
@@ -42,6 +43,7 @@ class Pipeline:
         self.schemas = Schemas()
         self._names = NameKeeper(store)
         self._writer = Writer(store, self.schemas, services, Guard(authorizer), admission)
+        self._defining: set[asyncio.Task[Answer]] = set()
         self._deleter = Deleter(store, self.schemas, admission)
 
     def call(self, user: UserInfo, route: Route) -> Call:
@@ -62,6 +64,8 @@ class Pipeline:
         within = bool(route.namespace) and route.group + route.plural != "namespaces"
         across = not route.namespace and (route.name or route.verb not in ("list", "watch"))
         if across if resource.namespaced else within:
+            if resource.builtin and across and not route.name:
+                raise method_not_allowed()  # the path is there, for those who list
             raise no_such_resource() if resource.builtin else no_such_page()
         if route.subresource and (route.deeper or not _has_subresource(resource, version, route.subresource)):
             if resource.builtin:
@@ -113,9 +117,17 @@ class Pipeline:
 
     async def _settled(self, call: Call, write: Awaitable[Answer]) -> Answer:
         """The answer of a write; a definition's names are seen to before anybody asks for them."""
+        if call.resource is not CRD or call.dry_run:
+            return await write
+        # Both or neither, though the client may hang up meanwhile.
+        task = asyncio.ensure_future(self._defined(call, write))
+        self._defining.add(task)
+        task.add_done_callback(self._defining.discard)
+        return await asyncio.shield(task)
+
+    async def _defined(self, call: Call, write: Awaitable[Answer]) -> Answer:
         answer = await write
-        if call.resource is CRD and not call.dry_run:
-            await self._names.settle(call)
+        await self._names.settle(call)
         return answer
 
     def watch(self, call: Call, chosen: Selection, options: WatchOptions) -> AsyncGenerator[list[Event], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,17 @@ def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
     pki.ensure(tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "pki").iterdir()} == before
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "pki").iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "vm-host.example.com", "0.0.0.0"])  # noqa: S104  nothing listens
+def test_the_server_is_known_by_the_address_it_listens_on(tmp_path: Path, host: str) -> None:
+    pki.ensure(tmp_path)
+    made = pki.ensure(tmp_path, host=host)
+    names = certificate(made.server).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    found = {str(name.value) for name in names}
+    assert found >= {"127.0.0.1", "localhost", socket.gethostname() if host == "0.0.0.0" else host}  # noqa: S104
+    kept = made.server.cert.read_bytes()
+    assert pki.ensure(tmp_path).server.cert.read_bytes() == kept, "a component that does not know takes nothing away"
 
 
 def test_leaves_near_their_end_are_renewed_and_the_ca_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
