@@ -11,7 +11,7 @@ import pytest
 
 from virt_kube.api import Resource
 from virt_local.apiserver.server import ApiServer
-from virt_local.store import Store
+from virt_local.store import Record, Store
 
 DEFINITIONS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition")
 FOOS = Resource("example.com", "v1", "foos", "Foo")
@@ -29,27 +29,28 @@ DEFINITION: Any = {
 }
 
 
-async def test_a_client_that_hangs_up_leaves_no_half_definition(tmp_path: Path) -> None:
+async def test_a_client_that_hangs_up_leaves_no_half_definition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = await Store.open(tmp_path / "store.db")
     server = ApiServer(store)
     await server.bootstrap([])
-    client = server.client()
+    client, began, put = server.client(), asyncio.Event(), store.put
+
+    async def noticed(*arguments: Any, **more: Any) -> Record:
+        began.set()
+        return await put(*arguments, **more)
+
+    monkeypatch.setattr(store, "put", noticed)
     creating = asyncio.create_task(client.create(DEFINITIONS, "", DEFINITION))
-    while not store._pending:
-        await asyncio.sleep(0)
+    await began.wait()
     creating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await creating
-    async with asyncio.timeout(5):
-        while (
-            "conditions"
-            not in (found := msgspec.json.decode(await client.get(DEFINITIONS, "", "foos.example.com")))["status"]
-        ):
-            await asyncio.sleep(0.01)
-    assert {one["type"]: one["status"] for one in found["status"]["conditions"]} == {
-        "NamesAccepted": "True",
-        "Established": "True",
-    }
+    await asyncio.gather(*server._pipeline._defining)
+    found = msgspec.json.decode(await client.get(DEFINITIONS, "", "foos.example.com"))
+    conditions = {one["type"]: one["status"] for one in found["status"]["conditions"]}
+    assert conditions == {"NamesAccepted": "True", "Established": "True"}
     await client.create(FOOS, "default", {"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}})
     await server.stop()
     await store.close()
