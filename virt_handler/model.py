@@ -60,9 +60,9 @@ class DiskSource(NamedTuple):
 
 
 class NicSource(NamedTuple):
-    """How an interface is connected. `source` is a libvirt network, a bridge, or empty (ethernet, user)."""
+    """How an interface is connected. `source`: a libvirt network, a bridge, what passt copies, or empty."""
 
-    kind: Literal["network", "bridge", "ethernet", "user"]
+    kind: Literal["network", "bridge", "ethernet", "user", "vhostuser"]
     source: str = ""
     mac: str = ""  # empty: not stated in the XML
     target: str = ""  # tap device name, empty: libvirt names it

@@ -69,13 +69,14 @@ def build(guest: Guest) -> DomainContext:
         inputs=inputs,
         balloon=balloon_of(guest, traits),
         rng=rng_of(guest, traits),
-        watchdog=watchdog_of(guest),
+        watchdog=watchdog_of(guest, traits),
         tpm=tpm_of(guest),
         sound=sound_of(guest),
         panics=panics_of(guest),
         usb_redirections=usb_redirections_of(guest),
         host_devices=host_devices,
         vsock=vsock_of(guest),
-        launch_security=launch_security_of(guest),
+        launch_security=launch_security_of(guest, traits),
     )
-    return place_on_root(domain) if meta.annotations.get(ROOT_COMPLEX_ANNOTATION) == "true" else domain
+    on_root = traits.arch.pci_root and meta.annotations.get(ROOT_COMPLEX_ANNOTATION) == "true"
+    return place_on_root(domain) if on_root else domain

@@ -45,7 +45,7 @@ def video_of(guest: Guest, traits: Traits) -> Video | None:
     asked = guest.vmi.spec.domain.devices.video
     if asked and asked.type:
         return Video(asked.type, VIDEO_KIB)
-    if traits.arch == "arm64":
+    if traits.arch.name != "amd64":
         return Video("virtio", 0)
     return Video("bochs", 0) if traits.efi else Video("vga", VIDEO_KIB)  # EFI needs no VGA registers
 

@@ -276,6 +276,7 @@ class Input(NamedTuple):
     name: str  # empty: added unasked
     type: str
     bus: str
+    model: str
     address: PciAddress | None
 
 

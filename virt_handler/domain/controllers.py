@@ -21,17 +21,18 @@ def controllers_of(
 ) -> tuple[Controller, ...]:
     devices = guest.vmi.spec.domain.devices
     usb = (
-        any(disk.bus == "usb" for disk in disks)
+        traits.arch.usb
+        or any(disk.bus == "usb" for disk in disks)
         or any(it.bus == "usb" for it in inputs)
         or any(device.source_usb for device in host_devices)
         or devices.client_passthrough is not None
     )
     found = [Controller("usb", 0, "qemu-xhci" if usb else "none")]
     if not devices.disable_hotplug or any(disk.bus == "scsi" for disk in disks):
-        queues = traits.vcpus if threads.scsi else 0
-        found.append(Controller("scsi", 0, traits.virtio, iommu=traits.sev, iothread=threads.scsi, queues=queues))
+        model, queues = traits.arch.scsi_model or traits.virtio, traits.vcpus if threads.scsi else 0
+        found.append(Controller("scsi", 0, model, iommu=traits.iommu, iothread=threads.scsi, queues=queues))
     if devices.autoattach_serial_console is not False:
-        found.append(Controller("virtio-serial", 0, traits.virtio, iommu=traits.sev))
-    if guest.vmi.metadata.annotations.get(NO_HOLE64_ANNOTATION) == "true":
+        found.append(Controller("virtio-serial", 0, traits.virtio, iommu=traits.iommu))
+    if traits.arch.hole64 and guest.vmi.metadata.annotations.get(NO_HOLE64_ANNOTATION, "").lower() == "true":
         found.append(Controller("pci", 0, "pcie-root", no_hole64=True))
     return tuple(found)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from virt_handler.domain.context import Cpu, CpuFeature, GuestCell, NumaDistance, Pin, Tuning, Vcpu
 from virt_handler.domain.iothreads import Threads
+from virt_handler.domain.pinning import pin_vcpus
 from virt_handler.domain.traits import Traits, vcpu_count
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest, NumaCell
@@ -19,11 +19,12 @@ EVEN_PARITY_ANNOTATION = "alpha.kubevirt.io/EmulatorThreadCompleteToEvenParity"
 def cpu_of(guest: Guest, traits: Traits, memory: int, *, needs_cell: bool, page: int) -> Cpu:
     """`needs_cell`: memory other processes share must sit in a NUMA cell. `memory` and `page` (a hugepage) in bytes."""
     cpu = guest.vmi.spec.domain.cpu or CPU()
-    threads, cores, sockets = cpu.threads or 1, cpu.cores or 1, most_sockets(cpu, guest.host.max_vcpus)
+    threads, cores, hotplug = cpu.threads or 1, cpu.cores or 1, bool(cpu.max_sockets) and traits.arch.vcpu_hotplug
+    sockets = most_sockets(cpu, guest.host.max_vcpus) if hotplug else cpu.sockets or 1
     mode, model = _mode(guest, cpu.model or "host-model")
     most = sockets * cores * threads
     cells: tuple[GuestCell, ...] = ()
-    if cpu.numa and cpu.numa.guest_mapping_passthrough:
+    if traits.dedicated and cpu.numa and cpu.numa.guest_mapping_passthrough:
         cells = _passthrough(guest, traits, memory, page)
     elif needs_cell and not cpu.numa:
         cells = (GuestCell(0, f"0-{most - 1}", memory, (), None),)
@@ -35,7 +36,7 @@ def cpu_of(guest: Guest, traits: Traits, memory: int, *, needs_cell: bool, page:
         cores=cores,
         threads=threads,
         vcpus=most,
-        hotplug=_hotplug(most, traits.vcpus, cores * threads) if cpu.max_sockets else (),
+        hotplug=_hotplug(most, traits.vcpus, cores * threads) if hotplug else (),
         cells=cells,
         host_nodes=",".join(str(cell.host_cell) for cell in cells if cell.host_cell is not None),
     )
@@ -47,8 +48,8 @@ def dedicated_processors(vmi: VirtualMachineInstance) -> int:
     cpu = domain.cpu
     if cpu is None or not cpu.dedicated_cpu_placement:
         return 0
-    pool = domain.io_threads.supplemental_pool_thread_count if domain.io_threads else None
-    wanted = vcpu_count(domain) + (pool or 0)
+    pooled = domain.io_threads if domain.io_threads_policy == "supplementalPool" else None
+    wanted = vcpu_count(domain) + ((pooled.supplemental_pool_thread_count if pooled else None) or 0)
     if not cpu.isolate_emulator_thread:
         return wanted
     return wanted + (2 if EVEN_PARITY_ANNOTATION in vmi.metadata.annotations and not wanted % 2 else 1)
@@ -73,7 +74,7 @@ def _features(cpu: CPU, traits: Traits) -> Iterator[CpuFeature]:
     for feature in cpu.features:
         yield CpuFeature(feature.name, feature.policy or "require")
     named = any(feature.name == "mpx" for feature in cpu.features)
-    if (cpu.model or HOST_MODES[0]) not in HOST_MODES and not named and traits.arch == "amd64":
+    if (cpu.model or HOST_MODES[0]) not in HOST_MODES and not named and traits.arch.old_models:
         yield CpuFeature("mpx", "disable")  # in older models, gone from newer processors
 
 
@@ -112,38 +113,6 @@ def _passthrough(guest: Guest, traits: Traits, memory: int, page: int) -> tuple[
 def _vcpus_on(cell: NumaCell, pins: Sequence[Pin]) -> list[int]:
     cpus = {str(cpu) for core in cell.cores for cpu in core}
     return [pin.id for pin in pins if pin.cpuset in cpus]
-
-
-class Placement(NamedTuple):
-    """vCPU pins, and the host processors still free, in order."""
-
-    vcpus: tuple[Pin, ...]
-    free: tuple[int, ...]
-
-
-def pin_vcpus(guest: Guest, traits: Traits) -> Placement:
-    """One host thread per vCPU: cores with enough free siblings first, then what is left."""
-    cpu = guest.vmi.spec.domain.cpu or CPU()
-    threads = cpu.threads or 1
-    free = list(guest.cpuset)
-    if len(free) < traits.vcpus:
-        raise RenderError(
-            f"spec.domain.cpu.dedicatedCpuPlacement: {traits.vcpus} processors wanted, this node gives {len(free)}",
-            hint="remove dedicatedCpuPlacement, or run the guest on a node with a CPU manager",
-        )
-    pool = set(free)
-    taken: list[int] = []
-    for cell in guest.host.cells:
-        for core in cell.cores:
-            ready = [thread for thread in core if thread in pool]
-            while len(ready) >= threads and len(taken) + threads <= traits.vcpus:
-                taken += ready[:threads]
-                pool.difference_update(ready[:threads])
-                ready = ready[threads:]
-    taken += [thread for thread in free if thread in pool][: traits.vcpus - len(taken)]
-    pins = tuple(Pin(vcpu, str(thread)) for vcpu, thread in enumerate(taken))
-    used = set(taken)
-    return Placement(pins, tuple(thread for thread in free if thread not in used))
 
 
 def tuning_of(guest: Guest, traits: Traits, threads: Threads) -> Tuning | None:

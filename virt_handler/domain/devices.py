@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from virt_handler.domain.console import beside_serial, has_screen
 from virt_handler.domain.context import Balloon, FilesystemShare, Input, Rng, Sound, Tpm, Vsock, Watchdog
 from virt_handler.domain.traits import Traits
@@ -21,21 +23,24 @@ def balloon_of(guest: Guest, traits: Traits) -> Balloon:
         return Balloon("none", 0, free_page_reporting=False, iommu=False, address=None)
     tuned = traits.dedicated or traits.realtime or traits.hugepages
     refused = guest.vmi.metadata.annotations.get(NO_REPORTING_ANNOTATION) == "true"
-    return Balloon(traits.virtio, STATS_SECONDS, not (tuned or refused), iommu=traits.sev, address=None)
+    return Balloon(traits.virtio, STATS_SECONDS, not (tuned or refused), iommu=traits.iommu, address=None)
 
 
 def rng_of(guest: Guest, traits: Traits) -> Rng | None:
-    return Rng(traits.virtio, traits.sev, None) if guest.vmi.spec.domain.devices.rng is not None else None
+    return Rng(traits.virtio, traits.iommu, None) if guest.vmi.spec.domain.devices.rng is not None else None
 
 
-def watchdog_of(guest: Guest) -> Watchdog | None:
-    watchdog = guest.vmi.spec.domain.devices.watchdog
+def watchdog_of(guest: Guest, traits: Traits) -> Watchdog | None:
+    """The one of the guest's architecture; the defaults complete it, whatever else the manifest names."""
+    watchdog, model = guest.vmi.spec.domain.devices.watchdog, traits.arch.watchdog
     if watchdog is None:
         return None
-    if watchdog.diag288 is not None:
-        raise RenderError("spec.domain.devices.watchdog.diag288 exists on s390x only", hint="use i6300esb")
-    action = watchdog.i6300esb.action if watchdog.i6300esb else None
-    return Watchdog(watchdog.name, "i6300esb", action or WATCHDOG_DEFAULT_ACTION, None)
+    if not model:
+        raise RenderError(
+            f"spec.domain.devices.watchdog: machines of {traits.arch.name} have none", hint="remove the watchdog"
+        )
+    device = watchdog.diag288 if model == "diag288" else watchdog.i6300esb
+    return Watchdog(watchdog.name, model, (device.action if device else None) or WATCHDOG_DEFAULT_ACTION, None)
 
 
 def inputs_of(guest: Guest, traits: Traits) -> tuple[Input, ...]:
@@ -47,10 +52,18 @@ def inputs_of(guest: Guest, traits: Traits) -> tuple[Input, ...]:
             raise RenderError(f"{field}.bus {bus!r} is unknown", hint=f"use one of {', '.join(INPUT_BUSES)}")
         if (spec.type or "tablet") != "tablet":
             raise RenderError(f"{field}.type {spec.type!r} is unknown", hint="the only type is tablet")
-        found.append(Input(spec.name, "tablet", bus, None))
-    if traits.arch == "arm64" and has_screen(guest):  # has no PS/2 keyboard and mouse of its own
-        found += [Input("", "tablet", "usb", None), Input("", "keyboard", "usb", None)]
-    return tuple(found)
+        found.append(Input(spec.name, "tablet", bus, "virtio" if bus == "virtio" else "", None))
+    return (*found, *_unasked_inputs(traits, tablet=not found)) if has_screen(guest) else tuple(found)
+
+
+def _unasked_inputs(traits: Traits, *, tablet: bool) -> Iterator[Input]:
+    """Where a machine has no PS/2 keyboard and mouse of its own."""
+    if traits.arch.name == "arm64":
+        if tablet:
+            yield Input("", "tablet", "usb", "", None)
+        yield Input("", "keyboard", "usb", "", None)
+    if traits.arch.name == "s390x":
+        yield Input("", "keyboard", "virtio", "", None)
 
 
 def tpm_of(guest: Guest) -> Tpm | None:

@@ -15,7 +15,8 @@ from virt_types.v1 import Disk as DiskSpec
 from virt_types.v1 import Volume
 
 TARGET_PREFIXES = {"virtio": "vd", "sata": "sd", "scsi": "sd", "usb": "sd"}
-DEFAULT_BUS = {"amd64": "sata", "arm64": "virtio"}
+ERROR_POLICIES = ("stop", "ignore", "report", "enospace")
+LARGEST_CCW_BLOCK = 4096  # bytes, of a disk of s390x
 RESERVATION_SOCKET = "/run/qemu-pr-helper.sock"
 # libvirt 9.0 does not know discard_granularity and several IO threads for one disk.
 LIBVIRT_DISCARD_GRANULARITY = 11_000_000
@@ -41,7 +42,7 @@ def attachments_of(guest: Guest, traits: Traits) -> tuple[Attachment, ...]:
         field = f"spec.domain.devices.disks[{number}]"
         device = "lun" if spec.lun else "cdrom" if spec.cdrom else "disk"
         volume = volumes.get(spec.name)
-        bus = bus_of(spec) or DEFAULT_BUS[traits.arch]
+        bus = bus_of(spec) or traits.arch.disk_bus
         if bus not in TARGET_PREFIXES:
             raise RenderError(
                 f"{field}.{device}.bus {bus!r} is unknown", hint=f"use one of {', '.join(TARGET_PREFIXES)}"
@@ -104,11 +105,11 @@ def _disk(guest: Guest, traits: Traits, threads: Threads, it: Attachment, target
     spec, source, virtio = it.spec, it.source, it.bus == "virtio"
     metrics = bool(it.volume and it.volume.downward_metrics)
     backing = source.backing if source else None
-    multi_queue = bool(guest.vmi.spec.domain.devices.block_multi_queue) and virtio
+    multi_queue = bool(guest.vmi.spec.domain.devices.block_multi_queue) and virtio and not metrics
     return Disk(
         name=spec.name,
         device=it.device,
-        model=traits.virtio if metrics or (virtio and it.device != "cdrom") else "",
+        model=traits.virtio if metrics or (virtio and it.device == "disk") else "",
         path=source.path if source else "",
         block=source.block if source else False,
         format=source.format if source else "raw",
@@ -119,21 +120,30 @@ def _disk(guest: Guest, traits: Traits, threads: Threads, it: Attachment, target
         tray=(spec.cdrom.tray or "closed") if spec.cdrom else "",
         cache=_cache(it),
         io=_io(it),
-        error_policy=spec.error_policy or "stop",
-        discard=source is None or (source.discard and not source.preallocated),
+        error_policy=_error_policy(it),
+        discard=source is None or (source.discard and not source.preallocated and not metrics),
         queues=traits.vcpus if multi_queue else 0,
         iothread=threads.disks.get(spec.name, 0),
         iothreads=threads.pool if virtio and guest.host.libvirt_version >= LIBVIRT_DISK_IOTHREADS else (),
-        iommu=traits.sev and virtio,
+        iommu=traits.iommu and virtio,
         readonly=metrics or _readonly(it),
         shareable=bool(spec.shareable) and it.device == "disk",
         serial=(spec.serial or "") if it.device == "disk" else "",
         boot_order=spec.boot_order or 0,
         unit=letter_number(target) if it.bus == "scsi" and it.device != "cdrom" else None,
         address=_address(it),
-        block_io=_block_io(it, guest.host.libvirt_version),
-        reservations=RESERVATION_SOCKET if spec.lun and spec.lun.reservation else "",
+        block_io=_block_io(it, traits, guest.host.libvirt_version),
+        reservations=RESERVATION_SOCKET if spec.lun and spec.lun.reservation and not metrics else "",
     )
+
+
+def _error_policy(it: Attachment) -> str:
+    policy = it.spec.error_policy
+    if policy is not None and policy not in ERROR_POLICIES:
+        raise RenderError(
+            f"{it.field}.errorPolicy {policy!r} is unknown", hint=f"use one of {', '.join(ERROR_POLICIES)}"
+        )
+    return policy or ERROR_POLICIES[0]
 
 
 def _cache(it: Attachment) -> str:
@@ -182,13 +192,17 @@ def _address(it: Attachment) -> PciAddress | None:
     return pci_address(text, field)
 
 
-def _block_io(it: Attachment, libvirt_version: int) -> BlockIo | None:
+def _block_io(it: Attachment, traits: Traits, libvirt_version: int) -> BlockIo | None:
     size = it.spec.block_size
     if size is None:
         return None
     granularity: int | None
     if size.custom:
         logical, physical, granularity = size.custom.logical, size.custom.physical, size.custom.discard_granularity
+        if not traits.arch.pci and max(logical or 0, physical or 0) > LARGEST_CCW_BLOCK:
+            raise RenderError(
+                f"{it.field}.blockSize.custom: {traits.arch.name} has blocks of {LARGEST_CCW_BLOCK} bytes at most"
+            )
     elif size.match_volume and size.match_volume.enabled is not False and it.source and it.source.block_sizes:
         logical, physical, granularity = it.source.block_sizes
     else:

@@ -50,11 +50,11 @@ def features_of(guest: Guest, traits: Traits) -> Features:
         hyperv=tuple(_hyperv(features.hyperv, guest.host.libvirt_version)) if features.hyperv else None,
         hyperv_passthrough=bool(passthrough and passthrough.enabled is not False and features.hyperv is None),
         kvm_hidden=bool(features.kvm.hidden) if features.kvm else None,
-        kvm_dedicated=traits.dedicated and traits.arch == "amd64",
+        kvm_dedicated=traits.dedicated and traits.arch.name == "amd64",
         pvspinlock=_on(features.pvspinlock) if features.pvspinlock else None,
         smm=_on(features.smm),
-        pmu_off=traits.realtime or bool(security and security.tdx),
-        vmport_off=traits.arch == "amd64",
+        pmu_off=(traits.realtime and traits.dedicated) or bool(security and security.tdx),
+        vmport_off=traits.arch.vmport,
     )
 
 
@@ -91,7 +91,7 @@ def clock_of(guest: Guest) -> Clock | None:
     timers = list(_timers(clock.timer)) if clock.timer else []
     if frequency:
         timers.append(Timer("tsc", frequency=frequency))
-    if clock.timezone:
+    if clock.timezone and clock.utc is None:
         return Clock("timezone", "", clock.timezone, tuple(timers))
     seconds = clock.utc.offset_seconds if clock.utc else None
     adjustment = ("reset" if seconds is None else str(seconds)) if clock.utc else ""

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from virt_handler.domain.context import LaunchSecurity, Loader, Os, SysInfo
-from virt_handler.domain.traits import ARCHITECTURES, Traits
+from virt_handler.domain.traits import Traits
 from virt_handler.errors import RenderError
 from virt_handler.model import BootFiles, Guest
 from virt_types import labels
 from virt_types.v1 import EFI, Bootloader, Firmware, Machine, VirtualMachineInstance
 
-DEFAULT_MACHINES = {"amd64": "q35", "arm64": "virt"}
 BOOT_MENU_MILLISECONDS = 10_000  # long enough to attach a console to a guest that starts paused
 MANUFACTURER = "KubeVirt"
 CHASSIS = ("manufacturer", "version", "serial", "asset", "sku")
@@ -57,9 +56,9 @@ def os_of(guest: Guest, traits: Traits) -> Os:
     boot = firmware.kernel_boot
     files = guest.boot if boot and boot.container else BootFiles()
     return Os(
-        arch=ARCHITECTURES[traits.arch],
+        arch=traits.arch.emulated,
         machine=_machine(guest, traits),
-        smbios=True,
+        smbios=traits.arch.smbios,
         loader=_loader(guest, traits) if traits.efi else None,
         bootmenu_timeout=BOOT_MENU_MILLISECONDS if guest.vmi.spec.start_strategy == "Paused" else 0,
         use_serial=bool(bios and bios.use_serial),
@@ -71,7 +70,7 @@ def os_of(guest: Guest, traits: Traits) -> Os:
 
 
 def _machine(guest: Guest, traits: Traits) -> str:
-    machine = (guest.vmi.spec.domain.machine or Machine()).type or DEFAULT_MACHINES[traits.arch]
+    machine = (guest.vmi.spec.domain.machine or Machine()).type or traits.arch.machine
     known = guest.host.machines
     if known and machine not in known:
         raise RenderError(
@@ -84,10 +83,9 @@ def _machine(guest: Guest, traits: Traits) -> str:
 def _loader(guest: Guest, traits: Traits) -> Loader:
     domain = guest.vmi.spec.domain
     bootloader = (domain.firmware or Firmware()).bootloader or Bootloader()
-    efi = bootloader.efi or EFI(secure_boot=False)
-    secure = efi.secure_boot is not False and traits.arch == "amd64"
+    secure = (bootloader.efi or EFI()).secure_boot is not False
     rom = _rom(guest, _candidates(guest, traits, secure=secure), secure=secure)
-    directory = ARM_DIRECTORY if traits.arch == "arm64" else guest.host.firmware_dir
+    directory = ARM_DIRECTORY if traits.arch.name == "arm64" else guest.host.firmware_dir
     return Loader(
         path=f"{directory}/{rom.code}",
         type="pflash" if rom.variables else "rom",
@@ -99,14 +97,16 @@ def _loader(guest: Guest, traits: Traits) -> Loader:
 
 def _candidates(guest: Guest, traits: Traits, *, secure: bool) -> tuple[Rom, ...]:
     security = guest.vmi.spec.domain.launch_security
-    if traits.arch == "arm64":
-        return ARM
+    if traits.arch.name != "amd64":
+        if traits.arch.name != "arm64":
+            raise RenderError(f"spec.domain.firmware.bootloader.efi: machines of {traits.arch.name} have no EFI")
+        return () if secure else ARM
     if security and security.snp:
-        return SNP
-    if security and security.tdx:
-        return TDX_SECURE if secure else TDX
+        return () if secure else SNP
     if security and security.sev:
         return () if secure else SEV
+    if security and security.tdx:
+        return TDX_SECURE if secure else TDX
     return SECURE if secure else PLAIN
 
 
@@ -116,10 +116,10 @@ def _rom(guest: Guest, candidates: tuple[Rom, ...], *, secure: bool) -> Rom:
         if not present or {rom.code, rom.variables} - {""} <= present:
             return rom
     if not candidates:
-        raise RenderError(
-            "spec.domain.firmware.bootloader.efi.secureBoot does not go with launchSecurity.sev",
-            hint="set secureBoot: false",
-        )
+        security = guest.vmi.spec.domain.launch_security
+        kind = "launchSecurity.snp" if security and security.snp else "launchSecurity.sev"
+        reason = f"does not go with {kind}" if security else f"has no firmware on {guest.vmi.spec.architecture}"
+        raise RenderError(f"spec.domain.firmware.bootloader.efi.secureBoot {reason}", hint="set secureBoot: false")
     kind = "EFI firmware with secure boot" if secure else "EFI firmware"
     raise RenderError(
         f"spec.domain.firmware.bootloader.efi: no {kind} in {guest.host.firmware_dir} "
@@ -171,15 +171,17 @@ def has_ignition(vmi: VirtualMachineInstance) -> bool:
     return "ignition" in vmi.metadata.annotations.get(labels.IGNITION_DATA, "")
 
 
-def launch_security_of(guest: Guest) -> LaunchSecurity | None:
+def launch_security_of(guest: Guest, traits: Traits) -> LaunchSecurity | None:
+    """None also for a secure guest of s390x: its own kernel asks for the protection, the domain only says iommu."""
     security = guest.vmi.spec.domain.launch_security
-    if security is None:
+    if security is None or not (security.sev or security.snp or security.tdx) or traits.arch.name == "s390x":
         return None
-    if security.tdx is not None:
-        return LaunchSecurity("tdx", "", "", "")
-    if security.snp is not None:
-        return LaunchSecurity("sev-snp", "0x30000", "", "")
-    if security.sev is None:
-        return None
-    encrypted = bool(security.sev.policy and security.sev.policy.encrypted_state)
-    return LaunchSecurity("sev", "0x5" if encrypted else "0x1", security.sev.dh_cert or "", security.sev.session or "")
+    if not traits.arch.confidential:
+        raise RenderError(
+            f"spec.domain.launchSecurity: {traits.arch.name} has neither SEV nor TDX", hint="remove launchSecurity"
+        )
+    if security.sev is not None:
+        encrypted = bool(security.sev.policy and security.sev.policy.encrypted_state)
+        policy = "0x5" if encrypted else "0x1"
+        return LaunchSecurity("sev", policy, security.sev.dh_cert or "", security.sev.session or "")
+    return LaunchSecurity("sev-snp", "0x30000", "", "") if security.snp else LaunchSecurity("tdx", "", "", "")

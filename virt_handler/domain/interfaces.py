@@ -39,7 +39,9 @@ def _interface(guest: Guest, traits: Traits, spec: InterfaceSpec, nic: NicSource
     virtio = model == "virtio"
     asked = bool(guest.vmi.spec.domain.devices.network_interface_multiqueue)
     multi_queue = asked and virtio and nic.kind != "user"  # QEMU's user mode has one queue
-    iommu = traits.sev and virtio
+    iommu = traits.iommu and virtio
+    tap = spec.bridge is not None or spec.masquerade is not None or spec.binding is not None
+    attached = tap or spec.passt_binding is not None
     return Interface(
         name=spec.name,
         type=nic.kind,
@@ -51,12 +53,12 @@ def _interface(guest: Guest, traits: Traits, spec: InterfaceSpec, nic: NicSource
         queues=min(traits.vcpus, MOST_QUEUES) if multi_queue else 0,
         vhost=guest.host.accelerator == "kvm" and (multi_queue or iommu),
         iommu=iommu,
-        boot_order=spec.boot_order or 0,
-        rom_off=not spec.boot_order or traits.sev,
-        link_down=spec.state == "down",
-        acpi_index=spec.acpi_index or 0,
+        boot_order=(spec.boot_order or 0) if attached else 0,
+        rom_off=tap and traits.arch.pci and (not spec.boot_order or traits.iommu),
+        link_down=attached and spec.state == "down",
+        acpi_index=max(spec.acpi_index or 0, 0),
         address=pci_address(spec.pci_address, f"{field}.pciAddress") if spec.pci_address else None,
-        forwards=_forwards(spec) if spec.passt_binding and nic.kind == "user" else (),
+        forwards=_forwards(spec) if spec.passt_binding and nic.kind in ("user", "vhostuser") else (),
     )
 
 

@@ -67,9 +67,9 @@ def _assign(disks: list[Disk], auto: int, dedicated: int) -> Threads:
         if disk.dedicated_io_thread:
             if bus == "virtio":
                 threads[disk.name] = next_own
+                next_own += 1
             if bus == "scsi" and auto:
                 scsi = -1
-            next_own += 1
         elif auto and bus == "virtio":
             threads[disk.name] = next_shared
             next_shared = next_shared % auto + 1

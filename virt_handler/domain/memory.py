@@ -52,7 +52,7 @@ def needs_cell(guest: Guest, traits: Traits) -> bool:
 
 def uses_memfd(guest: Guest, traits: Traits) -> bool:
     wanted = guest.vmi.metadata.annotations.get(MEMFD_ANNOTATION) != "false"
-    return (traits.hugepages and wanted) or _shared(guest)
+    return traits.arch.memfd and ((traits.hugepages and wanted) or _shared(guest))
 
 
 def _shared(guest: Guest) -> bool:
@@ -64,7 +64,7 @@ def _backing(guest: Guest, traits: Traits, page: int, cells: tuple[GuestCell, ..
     mapped = [cell for cell in cells if cell.host_cell is not None]
     memfd = uses_memfd(guest, traits)
     nosharepages = bool(mapped) and traits.realtime
-    if not (traits.hugepages or memfd or nosharepages):
+    if not (traits.hugepages or _shared(guest) or nosharepages):
         return None
     return Backing(
         hugepages=traits.hugepages,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from virt_handler.domain.architectures import architecture_of
 from virt_handler.domain.disks import attachments_of
-from virt_handler.domain.traits import ARCHITECTURES, pci_address, traits_of, vcpu_count
+from virt_handler.domain.traits import pci_address, traits_of, vcpu_count
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest
 from virt_types.v1 import Devices, Features, Firmware
@@ -50,10 +51,10 @@ def refuse(guest: Guest) -> None:
 
 def _machine(guest: Guest) -> Iterator[Obstacle]:
     spec, host = guest.vmi.spec, guest.host
-    arch = spec.architecture or "amd64"
-    if ARCHITECTURES.get(arch, host.arch) != host.arch:
+    arch = architecture_of(spec.architecture)
+    if arch.emulated != host.arch:
         yield Obstacle(
-            f"spec.architecture {arch!r}: node {host.name} is {host.arch}", "run it on a node of that architecture"
+            f"spec.architecture {arch.name!r}: node {host.name} is {host.arch}", "run it on a node of that architecture"
         )
     if spec.domain.memory is None or not spec.domain.memory.guest or str(spec.domain.memory.guest) == "0":
         yield Obstacle("spec.domain.memory.guest: a guest needs memory", "set it, e.g. 1Gi")

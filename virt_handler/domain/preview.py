@@ -72,7 +72,7 @@ def preview(vmi: VirtualMachineInstance, *, node: Host = NODE) -> Guest:
             nvram=f"{PRIVATE}/libvirt/qemu/nvram/{vmi.metadata.name}_VARS.fd",
         ),
         disks=dict(_disks(vmi)),
-        nics={it.name: NicSource("ethernet") for it in vmi.spec.domain.devices.interfaces if _is_tap(it)},
+        nics={it.name: _nic(it, vmi) for it in vmi.spec.domain.devices.interfaces if _is_attached(it)},
         host_devices=_host_devices(vmi),
         cpuset=_cpuset(vmi, node),
         boot=_boot(vmi),
@@ -80,12 +80,21 @@ def preview(vmi: VirtualMachineInstance, *, node: Host = NODE) -> Guest:
     )
 
 
+PRIMARY_INTERFACE = "eth0"  # of a pod
 # Network binding plugins that end in a tap device; the others attach nothing themselves.
 TAP_PLUGINS = ("l2bridge", "macvtapplugin")
 
 
-def _is_tap(interface: Interface) -> bool:
+def _is_attached(interface: Interface) -> bool:
     return interface.sriov is None and (interface.binding is None or interface.binding.name in TAP_PLUGINS)
+
+
+def _nic(interface: Interface, vmi: VirtualMachineInstance) -> NicSource:
+    """A tap device the launcher has made, or passt beside one of the pod's interfaces."""
+    if interface.passt_binding is None:
+        return NicSource("ethernet")
+    status = next((it for it in vmi.status.interfaces if it.name == interface.name), None)
+    return NicSource("vhostuser", (status.pod_interface_name if status else None) or PRIMARY_INTERFACE)
 
 
 def _disks(vmi: VirtualMachineInstance) -> Iterator[tuple[str, DiskSource]]:

@@ -148,10 +148,11 @@ def _filesystem(it: ET.Element) -> tuple[str, ...]:
 
 
 def _interface(it: ET.Element) -> tuple[str, ...]:
+    kind = it.get("type", "")
     return (
         _attribute(it, "alias", "name"),
         _attribute(it, "mac", "address"),
-        _attribute(it, "source", it.get("type", "")),
+        _attribute(it, "source", "dev" if kind == "vhostuser" else kind),
         _attribute(it, "model", "type"),
     )
 

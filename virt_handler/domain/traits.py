@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from virt_handler.domain.architectures import Architecture, architecture_of
 from virt_handler.domain.context import PciAddress
 from virt_handler.errors import RenderError
 from virt_handler.model import Guest
-from virt_types.v1 import DomainSpec
+from virt_types.v1 import DomainSpec, LaunchSecurity
 
-ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 PCI_ADDRESS = re.compile(r"([0-9a-fA-F]{4}):([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])", re.ASCII)
 ROOT_COMPLEX_ANNOTATION = "kubevirt.io/placePCIDevicesOnRootComplex"
 
@@ -18,11 +18,11 @@ ROOT_COMPLEX_ANNOTATION = "kubevirt.io/placePCIDevicesOnRootComplex"
 class Traits(NamedTuple):
     """`vcpus` counts those the guest starts with."""
 
-    arch: str
+    arch: Architecture
     vcpus: int
     efi: bool
     virtio: str
-    sev: bool  # SEV, SEV-ES or SEV-SNP: virtio goes through the IOMMU
+    iommu: bool  # virtio goes through it: the host can't read the memory of a SEV, SEV-SNP or s390x secure guest
     dedicated: bool
     realtime: bool
     hugepages: bool
@@ -30,22 +30,31 @@ class Traits(NamedTuple):
 
 def traits_of(guest: Guest) -> Traits:
     """Raises RenderError for an architecture this agent has no rules for."""
-    spec, domain = guest.vmi.spec, guest.vmi.spec.domain
-    arch = spec.architecture or "amd64"
-    if arch not in ARCHITECTURES:
-        raise RenderError(f"spec.architecture {arch!r} is not supported", hint=f"use one of {', '.join(ARCHITECTURES)}")
-    cpu, security = domain.cpu, domain.launch_security
+    domain = guest.vmi.spec.domain
+    arch = architecture_of(guest.vmi.spec.architecture)
+    cpu = domain.cpu
     bootloader = domain.firmware.bootloader if domain.firmware else None
     return Traits(
         arch=arch,
         vcpus=vcpu_count(domain),
-        efi=bool(bootloader and bootloader.efi) or arch == "arm64",
-        virtio="virtio-transitional" if domain.devices.use_virtio_transitional else "virtio-non-transitional",
-        sev=bool(security and (security.sev or security.snp)),
+        efi=bool(bootloader and bootloader.efi),
+        virtio=_virtio(arch, transitional=bool(domain.devices.use_virtio_transitional)),
+        iommu=_behind_iommu(arch, domain.launch_security),
         dedicated=bool(cpu and cpu.dedicated_cpu_placement),
         realtime=bool(cpu and cpu.realtime),
         hugepages=bool(domain.memory and domain.memory.hugepages),
     )
+
+
+def _virtio(arch: Architecture, *, transitional: bool) -> str:
+    if not arch.pci:
+        return "virtio"
+    return "virtio-transitional" if transitional else "virtio-non-transitional"
+
+
+def _behind_iommu(arch: Architecture, security: LaunchSecurity | None) -> bool:
+    """Any launch security of s390x is Secure Execution."""
+    return security is not None and (arch.name == "s390x" or bool(security.sev or security.snp))
 
 
 def vcpu_count(domain: DomainSpec) -> int:

@@ -32,7 +32,6 @@ class Difference(NamedTuple):
 CLOCK = Difference(
     "libvirt's schema wants an offset: ours says the default, utc", "write offset=utc when none is given"
 )
-UNBOUND = Difference("KubeVirt writes an interface without a type, libvirt refuses it", "leave out what has no binding")
 COLLISION = Difference(
     "a slot of the root complex that a disk's pciAddress has is given to no other device; libvirt refuses it twice",
     "leave out the addresses of the manifest when counting slots",
@@ -49,8 +48,6 @@ DIFFERENT = {
         "a CD-ROM on USB needs a USB controller; libvirt refuses KubeVirt's domain",
         "count cdrom and lun on bus usb when choosing the controller's model",
     ),
-    ("net-no-binding", "interfaces"): UNBOUND,
-    ("net-slirp-removed", "interfaces"): UNBOUND,
     ("video-type-empty", "video"): Difference(
         "no type means the default device; libvirt refuses an empty one", "treat an empty video.type as unset"
     ),

@@ -182,11 +182,15 @@ PINS = [
     (pinned(), ["0"], [], ""),
     (pinned(cores=2, threads=2), ["0", "4", "1", "5"], [], ""),
     (pinned(cores=1, threads=2, sockets=3), ["0", "4", "1", "5", "2", "6"], [], ""),
-    (pinned(cores=2, isolateEmulatorThread=True), ["0", "4"], [], "2"),
+    (pinned(cores=2, threads=3), ["0", "4", "1", "2", "6", "3"], [], ""),  # no core has three: of one cell each
+    (pinned(cores=1, threads=5), ["0", "4", "1", "5", "2"], [], ""),  # no cell has five
+    (pinned(cores=2, isolateEmulatorThread=True), ["0", "4"], [], "1"),
+    (pinned(cores=2, threads=2, isolateEmulatorThread=True), ["0", "4", "1", "5"], [], "3"),  # the loose one first
     (pinned("shared", 1, cores=1), ["0"], ["0"], ""),
     (pinned("shared", 1, cores=4), ["0", "4", "1", "5"], ["0,4,2,6"], ""),
     (pinned("auto", 2, cores=4), ["0", "4", "1", "5"], ["0,4", "2,6"], ""),
     (pinned("auto", 2, cores=4, isolateEmulatorThread=True), ["0", "4", "1", "5"], ["2"], "2"),
+    (pinned("auto", 2, cores=5, threads=1), ["0", "4", "1", "5", "2"], ["0,4,2", "6,1"], ""),
 ]
 
 
@@ -441,9 +445,17 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (minimal({"interfaces": [{"name": "n", "bridge": {}}]}), {}, r"interfaces\[0\]: no network named 'n'"),
     (minimal({"hostDevices": [{"name": "h", "deviceName": "a/b"}]}), {}, r"hostDevices\[0\]: no device of this node"),
     (minimal(cpu={"dedicatedCpuPlacement": True}), {"cpuset": ()}, "dedicatedCpuPlacement: 1 processors wanted"),
+    (
+        minimal(
+            cpu={"cores": 1, "threads": 5, "dedicatedCpuPlacement": True, "numa": {"guestMappingPassthrough": {}}},
+            memory={"guest": "64Mi", "hugepages": {"pageSize": "2Mi"}},
+        ),
+        {},
+        "guestMappingPassthrough: the threads of one core would be in two NUMA cells",
+    ),
     (minimal(machine={"type": "vax"}), {"host": NODE._replace(machines=frozenset({"q35"}))}, "machine.type 'vax'"),
     (efi(secure=True), {"host": NODE._replace(firmware_files=frozenset({"OVMF_CODE_4M.fd"}))}, "no EFI firmware with"),
-    (minimal({"watchdog": {"name": "w", "diag288": {}}}), {}, "diag288 exists on s390x only"),
+    (with_disks(disk("a", errorPolicy="panic")), {}, r"disks\[0\]\.errorPolicy 'panic' is unknown"),
     (minimal(firmware={"acpi": {"slicNameRef": "v"}}), {}, "slicNameRef: no volume 'v'"),
 ]
 
