@@ -1,7 +1,7 @@
 """KVM or emulation: measured by booting a few bytes, because `/dev/kvm` existing proves nothing.
 
 There are hosts where it opens and the boot then crawls or hangs. The answer is kept for this boot of the host and this
-QEMU, said in an event, and the user may override it. Called by `app` once at start.
+QEMU, said in an annotation of the node, and the user may override it. Called by `app` once at start.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import msgspec
 from virt_handler.errors import AcceleratorError
 from virt_handler.model import Accelerator
 from virt_handler.options import AcceleratorChoice
+from virt_kube.durable import write_durably
 
 log = logging.getLogger("virt_handler.accelerator")
 
@@ -181,7 +182,5 @@ def _load(path: Path) -> _Cached | None:
 
 
 def _save(path: Path, cached: _Cached) -> None:
-    temporary = path.with_suffix(".tmp")
     with contextlib.suppress(OSError):  # measured again next time
-        temporary.write_bytes(msgspec.json.encode(cached))
-        temporary.rename(path)
+        write_durably(path, msgspec.json.encode(cached))

@@ -7,8 +7,6 @@ server of a cluster. EC P-256, files 0600.
 from __future__ import annotations
 
 import ipaddress
-import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -19,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from virt_kube.durable import write_durably
 
 CA_DAYS, LEAF_DAYS = 3650, 365
 RENEW_DAYS = 60  # a leaf with less left is made anew

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from virt_kube.durable import write_durably
 from virt_local.errors import LocalError, NotRunning
 from virt_local.settings import Places
 
@@ -72,10 +73,6 @@ def _write(target: Path, text: str) -> None:
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Where it is a link, the file behind it is the one to replace.
-        real = target.resolve()
-        partial = real.with_name(f"{real.name}.virtctl")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-        partial.replace(real)
+        write_durably(target.resolve(), text.encode())
     except OSError as err:
         raise LocalError(f"can't write {target}: {err.strerror}", hint="nothing was changed") from None

@@ -92,7 +92,7 @@ def ensure(state_dir: Path, *, node: str = "", host: str = "") -> Pki:
 
 
 def _other_hosts(host: str) -> tuple[str, ...]:
-    """Names clients may know the server by, beyond those of loopback; an address of all interfaces has the machine's."""
+    """Names clients may know the server by, beyond loopback's; an address of all interfaces has the machine's."""
     if host in ("", *_HOSTS):
         return ()
     return (socket.gethostname(), socket.getfqdn()) if host in ("0.0.0.0", "::") else (host,)  # noqa: S104  a comparison

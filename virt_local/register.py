@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from virt_kube.durable import write_durably
 from virt_local.errors import RunDirError
 
 START_TIME_FIELD = 19  # of /proc/PID/stat, counted after the command's closing parenthesis
@@ -109,7 +110,4 @@ class Register:
             ) from None
 
     def _write(self, processes: list[Process]) -> None:
-        partial = self._path.with_suffix(".new")
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(_File(processes)), indent=1))
-        partial.chmod(0o600)
-        partial.replace(self._path)
+        write_durably(self._path, msgspec.json.format(msgspec.json.encode(_File(processes)), indent=1))

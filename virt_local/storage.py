@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from virt_kube.api import AlreadyExists, Json, KubeClient, NotFound
+from virt_kube.durable import write_durably
 from virt_kube.events import EventRecorder
 from virt_kube.informer import Informer, Key, key_of
 from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS, VIRTUAL_MACHINE_INSTANCES
@@ -265,7 +266,7 @@ def _provision(directory: Path, uid: str, size: int | None) -> None:
     directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     owner = directory / OWNER
     if not owner.exists():
-        _write_durably(owner, uid)
+        write_durably(owner, uid.encode())
     elif owner.read_text() != uid:
         raise FileExistsError(0, "it holds the volume of another claim that was not removed; move it away")
     image = directory / IMAGE
@@ -277,21 +278,6 @@ def _provision(directory: Path, uid: str, size: int | None) -> None:
         os.fsync(file.fileno())
     partial.chmod(0o600)
     partial.rename(image)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    """All of the text or no file, whenever the power fails."""
-    partial = path.with_name(f".{path.name}")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _extend(image: Path, size: int) -> None:
