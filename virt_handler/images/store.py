@@ -21,10 +21,10 @@ import ssl
 import tempfile
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
+from weakref import WeakValueDictionary
 
 import aiohttp
 import msgspec
@@ -36,6 +36,7 @@ from virt_handler.images.reference import Reference, locate, parse
 from virt_handler.images.sources import Credentials, Layout, Registry, Source
 from virt_handler.model import DiskFormat
 from virt_handler.volumes.disk_images import inspect
+from virt_kube.durable import write_durably
 
 log = logging.getLogger("virt_handler.images")
 
@@ -105,7 +106,7 @@ class ImageStore:
         self._tls = tls
         self._mirrors = mirrors
         self._insecure = insecure
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of who pulls now
         self._slots = asyncio.Semaphore(SIMULTANEOUS_PULLS)
         self._session: aiohttp.ClientSession | None = None
         self._shelf = threading.Lock()  # taking an image and removing one exclude each other
@@ -139,7 +140,8 @@ class ImageStore:
         self, image: str, wish: _Wish, policy: str | None, credentials: Credentials | None, tell: Tell
     ) -> ContainerDisk:
         reference, want = parse(image), layers.wanted(wish.path)
-        async with self._locks[f"{reference}\0{wish.suffix}"]:
+        lock = self._locks.setdefault(f"{reference}\0{wish.suffix}", asyncio.Lock())
+        async with lock:
             chosen = policy or default_policy(reference)
             digest = reference.digest or ("" if chosen == "Always" else await asyncio.to_thread(self._known, reference))
             found = await asyncio.to_thread(self._take, digest, wish) if digest else None
@@ -265,10 +267,21 @@ class ImageStore:
                 inspected = await inspect(file, f"{file.name} of image {image}")
                 disk = DiskFile(file.name, inspected.format, inspected.virtual_size)
             description = msgspec.json.encode(_Description(image, digest, disk))
-            await asyncio.to_thread(_publish, disks, description, self._place(digest, wish))
+            await asyncio.to_thread(self._publish, disks, description, digest, wish)
         finally:
             await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
         return ContainerDisk(self._place(digest, wish) / disk.name, disk.format, digest)
+
+    def _publish(self, disks: Path, description: bytes, digest: str, wish: _Wish) -> None:
+        """One of several that pulled the same image is first, and a guest may run on its disk from then on."""
+        write_durably(disks / DESCRIPTION, description)
+        place = self._place(digest, wish)
+        with self._shelf:
+            if self._load(digest, wish) is not None:
+                return
+            if place.exists():  # of an earlier layout, or damaged
+                shutil.rmtree(place)
+            disks.rename(place)
 
     def _place(self, digest: str, wish: _Wish) -> Path:
         return self._directory / f"{digest.replace(':', '-')}{wish.suffix}"
@@ -302,9 +315,7 @@ class ImageStore:
     def _remember(self, reference: Reference, digest: str) -> None:
         file = self._reference_file(reference)
         file.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary = file.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode({"image": str(reference), "digest": digest}))
-        temporary.rename(file)
+        write_durably(file, msgspec.json.encode({"image": str(reference), "digest": digest}))
 
 
 async def _download(source: Source, layer: manifests.Descriptor, target: Path, image: str) -> None:
@@ -334,6 +345,8 @@ def _consume(file: object, checksum: object, chunk: bytes) -> None:
 def _only_file(directory: Path, image: str, path: str) -> Path:
     """The one disk, by KubeVirt's rule; raises ImageRefused naming image, place and rule."""
     files = sorted(directory.iterdir())
+    if len(files) == 1 and files[0].name == DESCRIPTION:
+        raise ImageRefused(f"image {image}: its disk can't be named {DESCRIPTION}", hint="call it disk.img")
     if len(files) == 1:
         return files[0]
     if path:
@@ -348,10 +361,3 @@ def _only_file(directory: Path, image: str, path: str) -> Path:
         f"image {image}: more than one file found in folder /disk, only one disk is allowed: {names}",
         hint="choose one with containerDisk.path: /disk/NAME",
     )
-
-
-def _publish(work: Path, description: bytes, place: Path) -> None:
-    (work / DESCRIPTION).write_bytes(description)
-    if place.exists():  # of an earlier layout, or damaged: never complete, or it would have been used
-        shutil.rmtree(place)
-    work.rename(place)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
@@ -304,6 +305,24 @@ async def test_what_is_here_is_not_pulled_again_but_always_asked_for(registry: F
     assert told == ["Pulling", "Pulled"]
 
 
+async def test_of_two_that_pull_the_same_image_at_once_the_first_disk_stays(
+    registry: FakeRegistry, store: ImageStore, tmp_path: Path
+) -> None:
+    """A guest may run on it already; the second name finds it done."""
+    registry.image(tar(("disk/d.img", DISK)))
+    inodes: list[int] = []
+
+    def tell(reason: str, _message: str) -> None:
+        if reason == "Pulled":
+            inodes.extend(file.stat().st_ino for file in tmp_path.glob("sha256-*/d.img"))
+
+    one, other = await asyncio.gather(store.get("a/b:v1", tell=tell), store.get("c/d:v1", tell=tell))
+    assert len([pull for pull in registry.pulls if pull.startswith("blobs/")]) == 2
+    assert one == other
+    assert inodes == [one.path.stat().st_ino] * 2
+    assert not list(tmp_path.glob(".partial-*"))
+
+
 async def test_never_means_never(registry: FakeRegistry, store: ImageStore) -> None:
     with pytest.raises(ImagePullError) as refused:
         await store.get("a/b:v1", policy="Never")
@@ -334,6 +353,7 @@ async def test_a_damaged_pull_never_becomes_an_image(
 REFUSED = [
     (tar(("etc/x", b"")), "no file found in folder /disk"),
     (tar(("disk/a", DISK), ("disk/b", DISK)), "more than one file found in folder /disk"),
+    (tar(("disk/image.json", DISK)), "can't be named image.json"),
     (tar(("disk/a", b"hello")), "is no disk image"),
     (tar(("disk/a", gzip.compress(DISK))), "gzip compressed"),
 ]
