@@ -4,7 +4,8 @@
     STATE/node/kept/UID/nvram.fd      EFI variables
 
 A TPM's memory is where libvirt has it, by the domain's uuid, which a machine keeps for life. All of it goes when the
-owner does. Prepared by `launch`, swept by `app`.
+owner does: keys that unlock a guest's disks may be in there, so an API must have said so twice, a day apart (one that
+was restored, or is another cluster's, is found out by then). Prepared by `launch`, swept by `app`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from pathlib import Path
 
 import msgspec
 
-from virt_handler.errors import HypervisorError
+from virt_handler.errors import HandlerError, StateError
 from virt_handler.layout import Layout, checked_uid
 from virt_handler.libvirt_host import LibvirtHost
 from virt_kube.api import ApiError, KubeClient, NotFound
+from virt_kube.clock import Clock, system_clock
+from virt_kube.durable import write_durably
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types.v1 import VirtualMachineInstance
 
@@ -28,10 +31,11 @@ log = logging.getLogger("virt_handler.kept")
 
 OWNERS = {kind.kind: kind for kind in (VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES)}
 VARIABLES = "nvram.fd"
+MOURNING = 24 * 3600.0
 
 
-class Holder(msgspec.Struct, frozen=True):
-    """Whose state it is, and which domain it belongs to."""
+class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whose state it is, and whose domain; `missed_at` (Unix seconds): the first sweep that did not find its owner."""
 
     kind: str
     namespace: str
@@ -39,6 +43,7 @@ class Holder(msgspec.Struct, frozen=True):
     uid: str
     domain_uuid: str
     tpm: bool = False
+    missed_at: float | None = None
 
 
 def holder_of(vmi: VirtualMachineInstance) -> Holder | None:
@@ -56,31 +61,48 @@ def holder_of(vmi: VirtualMachineInstance) -> Holder | None:
 
 
 def prepare(layout: Layout, vmi: VirtualMachineInstance, owner: tuple[int, int] | None) -> Path | None:
-    """The file for EFI variables that last, its directory made; None for a machine that keeps nothing."""
+    """The file for EFI variables that last, its directory made; None for a machine that keeps nothing. StateError."""
     holder = holder_of(vmi)
     if holder is None:
         return None
     place = layout.make_kept(holder.uid, owner)
-    temporary = layout.kept / f".{holder.uid}.new"
-    temporary.write_bytes(msgspec.json.encode(holder))
-    temporary.rename(layout.kept / f"{holder.uid}.json")
+    _write(layout.kept / f"{holder.uid}.json", holder)
     return place / VARIABLES
 
 
-async def sweep(layout: Layout, client: KubeClient, libvirt: LibvirtHost) -> None:
+async def sweep(layout: Layout, client: KubeClient, libvirt: LibvirtHost, clock: Clock = system_clock) -> None:
     """Remove what machines kept that are no more; when in doubt, nothing."""
     for file in await asyncio.to_thread(lambda: list(layout.kept.glob("*.json"))):
         try:
             holder = msgspec.json.decode(await asyncio.to_thread(file.read_bytes), type=Holder)
-            if await _exists(client, holder):
-                continue
-            if holder.tpm:
-                await libvirt.forget_tpm(holder.domain_uuid)
-        except (OSError, msgspec.MsgspecError, ApiError, HypervisorError) as error:
+            await _sweep_one(layout, client, libvirt, file, holder, clock())
+        except (OSError, msgspec.MsgspecError, ApiError, HandlerError, KeyError) as error:
             log.warning("kept state not swept path=%s error=%s", file, error)
-            continue
-        await asyncio.to_thread(_remove, layout, holder, file)
-        log.info("kept state removed kind=%s namespace=%s name=%s", holder.kind, holder.namespace, holder.name)
+
+
+async def _sweep_one(  # noqa: PLR0917  private, called once
+    layout: Layout, client: KubeClient, libvirt: LibvirtHost, file: Path, holder: Holder, now: float
+) -> None:
+    if await _exists(client, holder):
+        if holder.missed_at is not None:
+            await asyncio.to_thread(_write, file, msgspec.structs.replace(holder, missed_at=None))
+        return
+    if holder.missed_at is None:
+        await asyncio.to_thread(_write, file, msgspec.structs.replace(holder, missed_at=now))
+        return
+    if now - holder.missed_at < MOURNING:
+        return
+    if holder.tpm:
+        await libvirt.forget_tpm(holder.domain_uuid)
+    await asyncio.to_thread(_remove, layout, holder, file)
+    log.info("kept state removed kind=%s namespace=%s name=%s", holder.kind, holder.namespace, holder.name)
+
+
+def _write(file: Path, holder: Holder) -> None:
+    try:
+        write_durably(file, msgspec.json.encode(holder))
+    except OSError as error:
+        raise StateError(f"can't write {file}: {error.strerror}", hint="is the disk full?") from None
 
 
 async def _exists(client: KubeClient, holder: Holder) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,8 @@ async def test_persistent_firmware_and_tpm_outlive_the_instance_but_not_the_mach
         assert variables.exists()
         await cluster.admin.delete(VIRTUAL_MACHINES, "default", "lasting")
         await kept.sweep(layout, cluster.admin, host)
+        assert tpm.exists()
+        await kept.sweep(layout, cluster.admin, host, lambda: time.time() + kept.MOURNING)
         running.cancel()
     assert not tpm.exists()
     assert list(layout.kept.iterdir()) == []
