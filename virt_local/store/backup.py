@@ -132,6 +132,9 @@ def _set_aside(store: Path) -> Path | None:
         for number in range(1, 10_000)
         if not (path := store.with_name(f"{store.name}.before-restore-{number}")).exists()
     )
+    # Into one file first, so that a power cut between the moves parts nothing; a damaged store is moved as it is.
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(store)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     for side in _SIDES[1:] + _SIDES[:1]:
         with contextlib.suppress(FileNotFoundError):
             Path(f"{store}{side}").rename(f"{kept}{side}")

@@ -90,6 +90,20 @@ async def test_restore_brings_back_what_was_and_keeps_what_is(tmp_path: Path) ->
     assert await names(kept) == ["a", "b"]
 
 
+async def test_what_is_set_aside_needs_no_log_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "live").mkdir()
+    store = await Store.open(tmp_path / "live" / "store.db")
+    await put(store, "a")
+    backup(tmp_path / "live" / "store.db", tmp_path / "copy")
+    await put(store, "b")
+    shutil.copytree(tmp_path / "live", tmp_path / "cut")  # the power fails here: "b" is in the log only
+    await store.close()
+    _, kept = restore(tmp_path / "copy", tmp_path / "cut" / "store.db")
+    assert kept is not None
+    alone = shutil.copy(kept, tmp_path / "alone.db")
+    assert await names(Path(alone)) == ["a", "b"]
+
+
 async def test_a_damaged_page_is_told_and_a_copy_mends_it(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = await Store.open(path)
