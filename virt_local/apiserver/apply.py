@@ -25,7 +25,7 @@ from virt_local.apiserver.fieldsets import (
     prefixes,
     without,
 )
-from virt_local.apiserver.incoming import require_shape
+from virt_local.apiserver.incoming import nameless, require_shape
 from virt_local.apiserver.ownership import (
     APPLY,
     IDENTITY,
@@ -56,9 +56,7 @@ def require_patch(call: Call, patch: Any) -> Json:
         raise bad_request("metadata.managedFields must be nil")
     name = meta.get("name")
     if not name:
-        raise bad_request(
-            f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
-        )
+        raise nameless(call)
     if name != call.name:
         raise metadata.wrong_name(name, call.name)
     if meta.get("namespace") not in (None, "", call.namespace):
@@ -119,6 +117,7 @@ def applied_to(call: Call, live: Json, applied: Json, schema: Json, *, force: bo
     else:
         managers.pop(ours, None)
     write(new["metadata"], managers)
+    new["metadata"].setdefault("managedFields", [])  # said to be none, not left to what it was
     if call.manager == KUBECTL:
         _keep_last_applied(new, applied)
     return new
@@ -150,6 +149,8 @@ def _keep_last_applied(obj: Json, applied: Json) -> None:
 
 
 def _merge(live: Any, applied: Any, schema: Json) -> Any:
+    if applied is None and granular(live, schema):
+        return live  # said to be there, and nothing of it
     kind = granular(applied, schema)
     if not kind or kind != granular(live, schema):
         return copy.deepcopy(applied)

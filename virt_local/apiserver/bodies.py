@@ -207,6 +207,8 @@ def _yaml(body: bytes, kind: str) -> tuple[Any, list[str]]:
 
 
 def _unrecognised(kind: str, why: str, body: bytes) -> Exception:
+    if kind == "DeleteOptions":
+        return bad_request(why)
     text = body[:30].decode(errors="replace")
     begin = (text if text.isprintable() else body[:30].hex()) + (" ..." if len(body) > 30 else "")
     begin = begin if body else "<empty>"

@@ -43,15 +43,20 @@ _ANSWERS_OBJECT = frozenset({"Service", "ServiceAccount", "StorageClass", "Pod",
 
 @dataclass(frozen=True)
 class DeleteOptions:
+    """`accepted`: who asked in the old way not to orphan is told 202 while something is left to do."""
+
     policy: str = ""
     grace: int | None = None
     uid: str | None = None
     revision: str | None = None
+    accepted: bool = False
 
 
 def delete_options(call: Call, body: Json, params: Params) -> DeleteOptions:
-    """From the body (DeleteOptions of any group) and the query; sets the call's dry run. 400 and 422."""
+    """From the body (DeleteOptions of any group), without one from the query; sets the call's dry run. 400 and 422."""
     _require_options(body)
+    if body:
+        params = {}
     policy = body.get("propagationPolicy")
     if policy is None:
         policy = params.get("propagationPolicy")
@@ -73,6 +78,7 @@ def delete_options(call: Call, body: Json, params: Params) -> DeleteOptions:
     conditions = body.get("preconditions") or {}
     return DeleteOptions(
         policy=policy or "",
+        accepted=orphan is False,
         grace=integer(params, "gracePeriodSeconds") if grace is None else grace,
         uid=conditions.get("uid"),
         revision=conditions.get("resourceVersion"),
@@ -153,10 +159,10 @@ class Deleter:
         elif call.resource is CRD:
             mark_terminating(new)
         if not finished(new):
-            if call.dry_run or new == old:
-                return self._object(call, represent.encode(new, call.resource))
-            stored = await put_object(self._store, call.key, record.rev, new, call)
-            return self._object(call, stored.value)
+            value = represent.encode(new, call.resource)
+            if not call.dry_run and new != old:
+                value = (await put_object(self._store, call.key, record.rev, new, call)).value
+            return self._object(call, value)._replace(code=202 if options.accepted else 200)
         if not call.dry_run:
             last = represent.decode(record.value)
             record = await put_object(self._store, call.key, record.rev, last, call, delete=True)

@@ -96,7 +96,8 @@ def fields_of(value: Any, schema: Json, path: Path = ()) -> FieldSet:
 
 
 def _collect(value: Any, schema: Json, path: Path, found: set[Path]) -> None:
-    if not granular(value, schema) or not value:
+    kind = granular(value, schema)
+    if not kind or (not value and kind == "map"):
         found.add(path)
         return
     for element, child, below in children(value, schema):

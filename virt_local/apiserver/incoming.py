@@ -5,8 +5,6 @@ The writer calls `identified` on every decoded body and on the result of every p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from virt_kube.api import ApiError, Json
@@ -18,12 +16,14 @@ from virt_local.apiserver.scalars import Unreadable
 from virt_local.apiserver.status import bad_request, internal, invalid, invalid_value, server_error
 
 _UNCONDITIONAL_FORBIDDEN = frozenset({("coordination.k8s.io", "leases")})
-# As Go's ObjectMeta has them; managedFields would drown the rest.
+# As Go's ObjectMeta has them.
 _META_ORDER = (
     "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
     "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
+    "managedFields",
 )  # fmt: skip
 _LEGACY_GROUP = "kubevirt.io"
+_SCHEME = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
 
 
 def respelled(call: Call, obj: Json) -> Json:
@@ -78,7 +78,7 @@ def require_shape(call: Call, obj: Json, *, patched: bool = False) -> Json:
         object_meta.read(meta, *((kind, "metadata") if call.resource.builtin else ("", "")))
     except Unreadable as error:
         if patched and isinstance(meta, dict):
-            raise unreadable_patch(obj, error.message, sorted(meta.keys() - {"managedFields"})) from None
+            raise unreadable_patch(call, obj, error.message) from None
         raise bad_request(
             f'{kind} in version "{call.version.name}" cannot be handled as a {kind}: {error.message}'
         ) from None
@@ -89,7 +89,7 @@ def _require_patched(call: Call, obj: Json, kind: str, api_version: str) -> None
     """A custom resource must have kept its kind and version. Raises 422, and 500 as a real server does."""
     if not kind:
         raise unreadable_patch(
-            obj, f"Object 'Kind' is missing in '{msgspec.json.encode(obj, order='sorted').decode()}'"
+            call, obj, f"Object 'Kind' is missing in '{msgspec.json.encode(obj, order='sorted').decode()}'"
         )
     if not api_version:
         raise internal("Object 'apiVersion' is missing in 'object has no apiVersion field'")
@@ -97,7 +97,7 @@ def _require_patched(call: Call, obj: Json, kind: str, api_version: str) -> None
         return
     unknown = _unknown_fields(call.resource, obj, api_version)
     if unknown and call.field_validation == "Strict":
-        raise unreadable_patch(obj, "strict decoding error: " + ", ".join(unknown))
+        raise unreadable_patch(call, obj, "strict decoding error: " + ", ".join(unknown))
     if call.field_validation == "Warn":
         call.warnings += unknown
     cause = invalid_value("apiVersion", api_version, f"must be {call.api_version}")
@@ -112,13 +112,29 @@ def _unknown_fields(resource: ResourceType, obj: Json, api_version: str) -> list
     return [f'unknown field "{key}"' for key in obj if key not in ("apiVersion", "kind", "metadata")]
 
 
+def _require_version(call: Call, obj: Json) -> None:
+    """A patch that takes the version away leaves nothing that could be read, not even a name."""
+    unknown = [f'unknown field "{key}"' for key in obj if key not in ("apiVersion", "kind")]
+    if call.field_validation == "Strict":
+        raise unreadable_patch(call, obj, "strict decoding error: " + ", ".join(unknown))
+    if call.field_validation == "Warn":
+        call.warnings += unknown
+    raise nameless(call)
+
+
+def nameless(call: Call) -> ApiError:
+    return bad_request(f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided")
+
+
 def _require_builtin(call: Call, obj: Json, kind: str, api_version: str, *, patched: bool) -> None:
     """Typed kinds may leave both out; what they state must be right."""
     wanted = call.resource.kind
     if kind in ("", wanted) and api_version in ("", call.api_version):
+        if patched and not api_version:
+            _require_version(call, obj)
         return
     if api_version not in ("", call.api_version):
-        why = f'no kind "{kind}" is registered for version "{api_version}"'
+        why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "{_SCHEME}"'
         if not patched:
             wrong = f"the API version in the data ({api_version}) does not match"
             why = f"{wrong} the expected API version ({call.api_version})"
@@ -126,26 +142,29 @@ def _require_builtin(call: Call, obj: Json, kind: str, api_version: str, *, patc
         core = call.api_version
         why = f"converting ({core}.{kind}) to (core.{wanted}): unknown conversion"
     if patched:
-        raise unreadable_patch(obj, why)
+        raise unreadable_patch(call, obj, why)
     if "converting" in why:
         why = f'{kind} in version "{call.version.name}" cannot be handled as a {wanted}: {why}'
     raise bad_request(why)
 
 
-def unreadable_patch(obj: Json, why: str, meta_keys: Iterable[str] = _META_ORDER) -> ApiError:
-    """422 for an object that a patch made unreadable: it is quoted, but for what is not in `meta_keys`."""
-    shown = {**obj, "metadata": {key: obj["metadata"][key] for key in meta_keys if key in obj["metadata"]}}
-    text = msgspec.json.encode({key: shown[key] for key in sorted(shown)}).decode()
-    return invalid("", "", "", [invalid_value("patch", text, why)])
+def unreadable_patch(call: Call, obj: Json, why: str) -> ApiError:
+    """422 for an object that a patch made unreadable: it is quoted whole, custom resources in order of their keys."""
+    if call.resource.builtin:
+        shown = {key: obj[key] for key in sorted(obj)}
+        if isinstance(meta := obj.get("metadata"), dict):
+            shown["metadata"] = {key: meta[key] for key in _META_ORDER if key in meta}
+        text = msgspec.json.encode(shown)
+    else:
+        text = msgspec.json.encode(obj, order="sorted")
+    return invalid("", "", "", [invalid_value("patch", text.decode(), why)])
 
 
 def require_url(call: Call, meta: Json, *, patched: bool = False) -> None:
     """The body is the object of the path; what it omits is taken from there."""
     name = meta.setdefault("name", "")
     if not name and (patched or call.resource.builtin) and call.resource.kind != "Scale":
-        raise bad_request(
-            f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
-        )
+        raise nameless(call)
     if name != call.name:
         raise metadata.wrong_name(name, call.name)
     if meta.get("namespace") not in (None, "", call.namespace):

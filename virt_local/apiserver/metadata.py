@@ -160,7 +160,9 @@ def name_problems(name: str, resource: ResourceType) -> list[str]:
 
 def label_problems(name: str) -> list[str]:
     problems = [] if len(name) <= 63 else ["must be no more than 63 characters"]
-    return problems if re.fullmatch(LABEL, name) else [*problems, LABEL_TEXT]
+    if re.fullmatch(LABEL, name):
+        return problems
+    return [*problems, LABEL_TEXT if subdomain_problems(name) else "must not contain dots"]
 
 
 def dns1035_problems(name: str) -> list[str]:

@@ -129,9 +129,11 @@ def _all_fields(call: Call, obj: Json, schema: Json) -> FieldSet:
 
 def updated(call: Call, new: Json, old: Json, schema_of: Callable[[Call], Json]) -> None:
     """Whoever changed a field owns it now, alone. An object nobody tracks stays so. In place."""
-    if call.applied is not None:
-        return  # settled by the apply itself
     given = new["metadata"].get("managedFields")
+    if call.applied is not None:  # settled by the apply itself
+        if not given:
+            new["metadata"].pop("managedFields", None)
+        return
     if given is not None and not any(given):
         new["metadata"].pop("managedFields")  # asked to begin anew
         return

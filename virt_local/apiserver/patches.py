@@ -1,7 +1,7 @@
 """The three patches that need no ownership: JSON patch (RFC 6902), merge patch (RFC 7386), strategic merge patch.
 
 Pure functions on decoded JSON; the caller hands in an object it owns. Quirks of a real server are kept: `replace` of a
-missing map key adds it, and a pointer may lack its leading slash.
+missing map key adds it, `copy` of one gives null, and what stands before a pointer's first slash is not looked at.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ def json_patch(obj: Any, operations: Any) -> Any:
         raise failure(
             413,
             "RequestEntityTooLarge",
-            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}",
+            "Request entity too large: The allowed maximum operations in a JSON patch is "
+            f"{MAX_OPERATIONS}, got {len(operations)}",
         )
+    for operation in operations:
+        _require_operation(operation)
     try:
         copied = 0
         for operation in operations:
@@ -55,13 +58,46 @@ def json_patch(obj: Any, operations: Any) -> Any:
     return obj
 
 
+_OPERATION = {"op": str, "path": str, "from": str}
+
+
+def _require_operation(operation: Any) -> None:
+    """400 for what Go can't read as an operation."""
+    if operation is not None and not isinstance(operation, dict):
+        name = _GO_KINDS[type(operation)]
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {name} into Go value of type handlers.jsonPatchOp"
+        )
+    for key, wanted in _OPERATION.items():
+        value = (operation or {}).get(key)
+        if value is not None and not isinstance(value, wanted):
+            name = _GO_KINDS.get(type(value), "object")
+            raise bad_request(
+                f"error decoding patch: json: cannot unmarshal {name} into Go struct field jsonPatchOp.{key} "
+                "of type string"
+            )
+
+
+def unknown_parts(operations: Any) -> list[str]:
+    """What operations have besides an op, a path, a source and a value."""
+    if not isinstance(operations, list):
+        return []
+    return [
+        f'json patch unknown field "[{index}].{key}"'
+        for index, operation in enumerate(operations)
+        if isinstance(operation, dict)
+        for key in operation
+        if key not in (*_OPERATION, "value")
+    ]
+
+
 def _apply(obj: Any, operation: Any) -> Any:
     if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
         raise _FailedError
     path = _pointer(operation["path"])
     match operation.get("op"):
-        case "add" if "value" in operation:
-            return _set(obj, path, copy.deepcopy(operation["value"]), insert=True)
+        case "add" if path:
+            return _set(obj, path, copy.deepcopy(operation.get("value")), insert=True)
         case "replace" if "value" in operation:
             return _set(obj, path, copy.deepcopy(operation["value"]), insert=False)
         case "remove":
@@ -70,24 +106,27 @@ def _apply(obj: Any, operation: Any) -> Any:
             if not same_json(_get(obj, path, missing=None), operation.get("value")):
                 raise _FailedError
             return obj
-        case "copy":
+        case "copy" if path:
             return _set(obj, path, copy.deepcopy(_source(obj, operation)), insert=True)
-        case "move":
+        case "move" if path:
             value = _source(obj, operation)
             return _set(_remove(obj, _pointer(operation["from"])), path, value, insert=True)
     raise _FailedError
 
 
 def _source(obj: Any, operation: Json) -> Any:
-    if not isinstance(operation.get("from"), str):
+    path = operation.get("from")
+    if not isinstance(path, str) or not path:
         raise _FailedError
-    return _get(obj, _pointer(operation["from"]))
+    return _get(obj, _pointer(path), missing=None)
 
 
 def _pointer(text: str) -> list[str]:
     if not text:
         return []
-    return [part.replace("~1", "/").replace("~0", "~") for part in text.removeprefix("/").split("/")]
+    if "/" not in text:
+        raise _FailedError
+    return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 
 _RAISE: Any = object()
@@ -195,19 +234,22 @@ def strategic_patch(obj: Json, patch: Any) -> Json:
     return _merge_map(obj, patch, "")
 
 
+_LIST_DIRECTIVES = ("$setElementOrder/", "$deleteFromPrimitiveList/")
+
+
 def _merge_map(target: Json, patch: Json, path: str) -> Json:
-    directive = patch.get("$patch")
-    if directive == "replace":
-        return {key: copy.deepcopy(value) for key, value in patch.items() if key != "$patch"}
-    if directive == "delete":
-        return {}
-    if directive not in (None, "merge"):
-        raise server_error(f"unable to parse the patch directive: unknown patch type: {directive}")
+    if "$patch" in patch:
+        return _directed(patch)
     if (retained := patch.get("$retainKeys")) is not None:
+        if not isinstance(retained, list) or any(not key.startswith("$") and key not in retained for key in patch):
+            raise bad_request("invalid patch format of retainKeys")
         for key in [key for key in target if key not in retained]:
             del target[key]
+    for key in patch:
+        if key.startswith("$setElementOrder/"):
+            _require_order(key, patch, path)
     for key, value in patch.items():
-        if not key.startswith("$"):
+        if key != "$retainKeys" and not key.startswith(_LIST_DIRECTIVES):
             _merge_field(target, key, value, f"{path}.{key}" if path else key)
     for key, value in patch.items():
         if key.startswith("$deleteFromPrimitiveList/"):
@@ -217,6 +259,48 @@ def _merge_map(target: Json, patch: Json, path: str) -> Json:
         if key.startswith("$setElementOrder/"):
             _order(target, key.partition("/")[2], order, path)
     return target
+
+
+def _directed(patch: Json) -> Json:
+    match patch["$patch"]:
+        case "replace":
+            return {key: copy.deepcopy(value) for key, value in patch.items() if key != "$patch"}
+        case "delete":
+            return {}
+        case directive:
+            shown = directive if isinstance(directive, str) else f"%!s({_go_type(directive)}={_go_map(directive)})"
+            raise server_error(f"unknown patch type: {shown} in map: {_go_map(patch)}")
+
+
+def _go_type(value: Any) -> str:
+    names = {bool: "bool", int: "int64", float: "float64", list: "[]interface {}", dict: "map[string]interface {}"}
+    return names.get(type(value), "string" if isinstance(value, str) else "<nil>")
+
+
+def _require_order(key: str, patch: Json, path: str) -> None:
+    """500 when a patch's own elements do not stand in the order it gives."""
+    field, order = key.partition("/")[2], patch[key]
+    if not isinstance(order, list):
+        raise server_error(f"expected a []interface {{}}, but received a {_go_type(order)}")
+    by = merge_key(f"{path}.{field}" if path else field)
+    wanted = [_identity(item, by) for item in order]
+    items = patch.get(field)
+    given = [
+        item for item in items or [] if not (isinstance(item, dict) and item.get("$patch") in ("delete", "replace"))
+    ]
+    places = [wanted.index(known) if (known := _identity(item, by)) in wanted else -1 for item in given]
+    if -1 in places or places != sorted(places):
+        text = f"The order in patch list:\n{_go_map(given)}\n doesn't match $setElementOrder list:\n{_go_map(order)}\n"
+        raise server_error(text)
+
+
+def _identity(item: Any, by: str) -> Any:
+    """What tells an element of a list apart. 500 for one that has no such field."""
+    if not by:
+        return item
+    if not isinstance(item, dict) or by not in item:
+        raise server_error(f"map: {_go_map(item)} does not contain declared merge key: {by}")
+    return item[by]
 
 
 def _merge_field(target: Json, key: str, value: Any, path: str) -> None:
@@ -230,23 +314,26 @@ def _merge_field(target: Json, key: str, value: Any, path: str) -> None:
     elif isinstance(value, list) and (by := merge_key(path)):
         target[key] = _merge_list(current if isinstance(current, list) else [], value, by, path)
     elif isinstance(value, list) and path in MERGE_SETS:
+        if not all(isinstance(item, str) for item in value):
+            raise server_error(f"list element types are not identical: {_go_map([current or [], value])}")
         target[key] = list(dict.fromkeys([*value, *(current or [])]))
     else:
         target[key] = copy.deepcopy(value)
 
 
 def _merge_list(target: list[Any], patch: list[Any], by: str, path: str) -> list[Any]:
-    if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
+    if not all(isinstance(item, dict) for item in patch):
+        raise server_error(f"list element types are not identical: {_go_map([target, patch])}")
+    if any(item.get("$patch") == "replace" for item in patch):
         return [copy.deepcopy(item) for item in patch if item.get("$patch") != "replace"]
     before = [old.get(by) for old in target]
     for item in patch:
-        if not isinstance(item, dict) or by not in item:
-            raise server_error(f"map: {_go_map(item)} does not contain declared merge key: {by}")
-        if item.get("$patch") not in (None, "delete", "merge", "replace"):
+        key = _identity(item, by)
+        if item.get("$patch") not in (None, "delete"):
             raise server_error(f"unknown patch type: {item['$patch']} in map: {_go_map(item)}")
-        found = next((i for i, old in enumerate(target) if old.get(by) == item[by]), None)
+        found = next((i for i, old in enumerate(target) if old.get(by) == key), None)
         if item.get("$patch") == "delete":
-            target = [old for old in target if old.get(by) != item[by]]
+            target = [old for old in target if old.get(by) != key]
         elif found is None:
             target.append(_merge_map({}, item, path + ".*"))
         else:

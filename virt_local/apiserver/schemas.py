@@ -49,7 +49,7 @@ class Schemas:
         problems += [f'unknown field "{path}"' for path in unknown]
         if problems and call.field_validation == "Strict":
             why = "strict decoding error: " + ", ".join(problems)
-            raise unreadable_patch(obj, why) if patched else _unhandled(call, why)
+            raise unreadable_patch(call, obj, why) if patched else _unhandled(call, why)
         if call.field_validation == "Warn":
             call.warnings.extend(problems)
         return found
@@ -132,7 +132,7 @@ def _unreadable(call: Call, obj: Json, why: str, *, patched: bool) -> ApiError:
             f"version: unable to convert unstructured object to {kind_of}: error decoding from json: {why}"
         )
     if patched:
-        return unreadable_patch(obj, why)
+        return unreadable_patch(call, obj, why)
     return _unhandled(call, why)
 
 

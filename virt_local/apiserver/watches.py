@@ -14,7 +14,8 @@ from typing import NamedTuple
 import msgspec
 
 from virt_kube.api import ApiError, EventType, Json
-from virt_local.apiserver import represent
+from virt_local.apiserver import represent, typed
+from virt_local.apiserver.builtins import type_name
 from virt_local.apiserver.call import Call, Params, flag, integer
 from virt_local.apiserver.reads import Selection, parse_version
 from virt_local.apiserver.status import (
@@ -27,6 +28,7 @@ from virt_local.apiserver.status import (
 )
 from virt_local.errors import Compacted
 from virt_local.store import Change, Record, Store, Watch
+from virt_types.errors import Cause
 
 BOOKMARK_EVERY = 60.0  # seconds; what a real server does
 BOOKMARK_BEFORE_END = 1.0
@@ -55,24 +57,36 @@ def watch_options(store: Store, params: Params) -> WatchOptions:
     initial, match = params.get("sendInitialEvents"), params.get("resourceVersionMatch", "")
     bookmarks = flag(params, "allowWatchBookmarks")
     wants_initial = initial is not None and flag(params, "sendInitialEvents")
-    if match and initial is None:
-        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        raise invalid_options("ListOptions", forbidden_value("resourceVersionMatch", why))
-    if initial is not None and match != "NotOlderThan":
-        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        if match:
-            raise invalid_options("ListOptions", not_supported("resourceVersionMatch", match, ["NotOlderThan"]))
-        raise invalid_options("ListOptions", forbidden_value("resourceVersionMatch", why))
-    timeout = integer(params, "timeoutSeconds") or MIN_TIMEOUT * (1 + random.random())  # noqa: S311
+    if causes := _option_causes(match, initial is not None, "continue" in params):
+        raise invalid_options("ListOptions", *causes)
+    seconds = integer(params, "timeoutSeconds")
+    timeout = seconds or MIN_TIMEOUT * (1 + random.random())  # noqa: S311  so that not all come back at once
     text = params.get("resourceVersion", "")
     version = parse_version(text or "0")
     if version is None:
-        raise server_error(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+        why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise server_error(why)
     if version > store.revision:
         raise too_large_resource_version(version, store.revision)
     if wants_initial or (version == 0 and initial is None):
         return WatchOptions(None, bookmarks, wants_initial and bookmarks, timeout)
     return WatchOptions(version or store.revision, bookmarks, False, timeout)
+
+
+def _option_causes(match: str, initial: bool, continued: bool) -> list[Cause]:
+    found = []
+    if initial and match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        found.append(forbidden_value("resourceVersionMatch", why))
+    if match and not initial:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        found.append(forbidden_value("resourceVersionMatch", why))
+    if match not in ("", "NotOlderThan"):
+        found.append(not_supported("resourceVersionMatch", match, ["NotOlderThan"]))
+    if continued:
+        why = "resourceVersionMatch is forbidden when continue is provided"
+        found.append(forbidden_value("resourceVersionMatch", why))
+    return found
 
 
 class Session:
@@ -94,6 +108,8 @@ class Session:
     async def events(self) -> AsyncGenerator[list[Event], None]:
         """Raises ApiError 410 when the revision to continue from is no longer kept."""
         resource, options = self._call.resource.stored_as, self._options
+        if options.timeout < 0:
+            return
         since = self._store.revision if options.since is None else options.since
         initial = self._initial() if options.since is None else []
         try:
@@ -158,13 +174,13 @@ class Session:
         return Event("DELETED", left, change)
 
     def _bookmark(self, revision: int, *, end_of_initial: bool = False) -> Event:
-        meta: Json = {"resourceVersion": str(revision), "creationTimestamp": None}
+        meta: Json = {"resourceVersion": str(revision)}
         if end_of_initial:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
         call = self._call
         obj: Json = {"kind": call.resource.kind, "apiVersion": call.api_version, "metadata": meta}
-        if not call.resource.builtin:
-            del meta["creationTimestamp"]
+        if call.resource.builtin:
+            typed.normal(type_name(call.resource), obj)
         return Event("BOOKMARK", msgspec.json.encode(obj))
 
 

@@ -17,7 +17,14 @@ from virt_local.apiserver import apply, metadata, ownership, patches, represent,
 from virt_local.apiserver.builtins import SERVICE
 from virt_local.apiserver.call import Answer, Call
 from virt_local.apiserver.grants import Guard
-from virt_local.apiserver.incoming import identified, require_revision, require_shape, require_url, respelled
+from virt_local.apiserver.incoming import (
+    identified,
+    require_revision,
+    require_shape,
+    require_url,
+    respelled,
+    unreadable_patch,
+)
 from virt_local.apiserver.plugins import require_resizable, require_room
 from virt_local.apiserver.reads import parse_version
 from virt_local.apiserver.scaled import scaled_causes
@@ -121,19 +128,27 @@ class Writer:
         return await self.change(call, replacement, causes=causes)
 
     async def patch(self, call: Call, kind: PatchKind, patch: Any) -> Answer:
+        strange = patches.unknown_parts(patch) if kind == "json" else []
+
         def patched(old: Json) -> Json:
             seen = represent.from_storage(old, call.resource)
             seen["apiVersion"] = call.api_version
             new = _apply_patch(kind, seen, patch)
             if not isinstance(new, dict):
                 raise bad_request("a patch must leave an object")
+            if kind == "strategic":  # merged into a typed object, which has a kind and a version already
+                new |= {"apiVersion": call.api_version, "kind": call.resource.kind}
             new = identified(call, new, patched=True)
             meta = require_shape(call, new, patched=True)
             require_url(call, meta, patched=True)
             if not call.resource.builtin:
                 require_revision(call, meta)
+            if strange and call.field_validation == "Strict":
+                raise unreadable_patch(call, new, "strict decoding error: " + ", ".join(strange))
             return new
 
+        if call.field_validation == "Warn":
+            call.warnings += strange
         return await self.change(call, patched, walk=True)
 
     async def apply(self, call: Call, patch: Any, *, force: bool) -> Answer:

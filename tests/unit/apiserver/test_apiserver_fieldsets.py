@@ -84,10 +84,12 @@ objects = st.fixed_dictionaries(
         "map": st.dictionaries(st.sampled_from("abc"), scalars, max_size=3),
         "atomic": st.dictionaries(st.sampled_from("abc"), scalars, max_size=2),
         "plain": st.lists(scalars, max_size=3),
-        "set": st.lists(st.sampled_from("abc"), unique=True, max_size=3),
+        # Nobody owns an empty list whose elements are owned one by one.
+        "set": st.lists(st.sampled_from("abc"), unique=True, min_size=1, max_size=3),
         "ports": st.lists(
             st.fixed_dictionaries({"port": st.integers(1, 3)}, optional={"name": st.sampled_from("xy")}),
             unique_by=lambda port: port["port"],
+            min_size=1,
             max_size=3,
         ),
         "free": st.recursive(scalars, lambda inner: st.dictionaries(st.sampled_from("ab"), inner, max_size=2)),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virt_kube.api import ApiError
-from virt_local.apiserver.patches import json_patch, merge_patch, same_json, strategic_patch
+from virt_local.apiserver.patches import json_patch, merge_patch, same_json, strategic_patch, unknown_parts
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -29,7 +29,9 @@ OBJECTS = st.dictionaries(st.text(max_size=3), JSON, max_size=4)
         ({"a": 1}, [{"op": "remove", "path": "/a"}], {}),
         ({"a/b": 1, "c~d": 2}, [{"op": "remove", "path": "/a~1b"}, {"op": "remove", "path": "/c~0d"}], {}),
         ({"a": 1}, [{"op": "replace", "path": "/new", "value": 2}], {"a": 1, "new": 2}),
-        ({"a": 1}, [{"op": "add", "path": "b", "value": 2}], {"a": 1, "b": 2}),
+        ({"a": {"b": 1}}, [{"op": "add", "path": "a/c", "value": 2}], {"a": {"b": 1}, "c": 2}),
+        ({"a": 1}, [{"op": "add", "path": "/b"}], {"a": 1, "b": None}),
+        ({"a": 1}, [{"op": "copy", "from": "/absent", "path": "/b"}], {"a": 1, "b": None}),
         ({"a": {"b": 1}}, [{"op": "move", "from": "/a/b", "path": "/c"}], {"a": {}, "c": 1}),
         ({"a": {"b": 1}}, [{"op": "copy", "from": "/a", "path": "/c"}], {"a": {"b": 1}, "c": {"b": 1}}),
         ({"a": 1}, [{"op": "test", "path": "/a", "value": 1}], {"a": 1}),
@@ -51,10 +53,12 @@ def test_json_patch(obj: Any, operations: Any, expected: Any) -> None:
         {"op": "add", "path": "/l/9", "value": 1},
         {"op": "add", "path": "/l/x", "value": 1},
         {"op": "replace", "path": "/l/2", "value": 1},
-        {"op": "add", "path": "/b"},
+        {"op": "add", "path": "b", "value": 1},
+        {"op": "add", "path": "", "value": {}},
+        {"op": "move", "from": "/b", "path": "/c"},
         {"op": "frob", "path": "/a"},
         {"path": "/a"},
-        "no operation",
+        None,
     ],
 )
 def test_a_json_patch_that_does_not_apply_is_unprocessable(operation: Any) -> None:
@@ -63,7 +67,19 @@ def test_a_json_patch_that_does_not_apply_is_unprocessable(operation: Any) -> No
     assert refused.value.code == 422
 
 
-@pytest.mark.parametrize(("patch", "code"), [({}, 400), ([{"op": "test", "path": ""}] * 10_001, 413)])
+def test_what_an_operation_has_besides_is_told() -> None:
+    assert unknown_parts([{"op": "test", "path": "/a", "extra": 1}]) == ['json patch unknown field "[0].extra"']
+
+
+@pytest.mark.parametrize(
+    ("patch", "code"),
+    [
+        ({}, 400),
+        (["no operation"], 400),
+        ([{"op": "add", "path": 5}], 400),
+        ([{"op": "test", "path": ""}] * 10_001, 413),
+    ],
+)
 def test_what_is_no_json_patch(patch: Any, code: int) -> None:
     with pytest.raises(ApiError) as refused:
         json_patch({}, patch)
@@ -146,3 +162,31 @@ def test_json_is_not_python() -> None:
     assert not same_json({"a": 1}, {"a": True})
     assert not same_json([0], [False])
     assert same_json({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]})
+
+
+PORTS: Any = {"spec": {"ports": [{"port": 80, "name": "a"}]}}
+
+
+@pytest.mark.parametrize(
+    ("patch", "code", "why"),
+    [
+        ({"$retainKeys": ["type"], "selector": {}}, 400, "invalid patch format of retainKeys"),
+        ({"$retainKeys": "x"}, 400, "invalid patch format of retainKeys"),
+        ({"$patch": "merge", "type": "A"}, 500, "unknown patch type: merge in map: map[$patch:merge type:A]"),
+        ({"$patch": 5}, 500, "unknown patch type: %!s(int64=5) in map: map[$patch:5]"),
+        ({"$setElementOrder/ports": "x"}, 500, "expected a []interface {}, but received a string"),
+        ({"$setElementOrder/ports": [{"name": "a"}]}, 500, "map[name:a] does not contain declared merge key: port"),
+        (
+            {"$setElementOrder/ports": [{"port": 1}], "ports": [{"port": 80}]},
+            500,
+            "doesn't match $setElementOrder list",
+        ),
+        ({"ports": ["x"]}, 500, "list element types are not identical: [[map[name:a port:80]] [x]]"),
+        ({"ports": [{"name": "b"}]}, 500, "map: map[name:b] does not contain declared merge key: port"),
+    ],
+)
+def test_a_broken_strategic_patch_is_told_as_a_real_server_tells_it(patch: Any, code: int, why: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        strategic_patch(copy.deepcopy(PORTS), {"spec": patch})
+    assert refused.value.code == code
+    assert why in refused.value.message
