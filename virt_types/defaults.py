@@ -96,6 +96,8 @@ def carry_identity(
         now.firmware = now.firmware or Firmware()
         now.firmware.uuid = now.firmware.uuid or was.firmware.uuid
         now.firmware.serial = now.firmware.serial or was.firmware.serial
+    if _is_half_the_default_network(old, new):
+        new.networks, now.devices.interfaces = [], []
     default_network(new, settings)
     macs = {interface.name: interface.mac_address for interface in was.devices.interfaces}
     for interface in now.devices.interfaces:
@@ -227,6 +229,14 @@ def default_network(spec: VirtualMachineInstanceSpec, settings: Settings) -> Non
         )
     ]
     spec.networks = [Network(name="default", pod=PodNetwork())]
+
+
+def _is_half_the_default_network(old: VirtualMachineInstanceSpec, new: VirtualMachineInstanceSpec) -> bool:
+    """What applying a manifest leaves that says `interfaces: []` or `networks: []`: the other half was added here."""
+    if old.networks != [Network(name="default", pod=PodNetwork())]:
+        return False
+    halves = (old.networks, []), ([], old.domain.devices.interfaces)
+    return (new.networks, new.domain.devices.interfaces) in halves
 
 
 def _mac_addresses(spec: VirtualMachineInstanceSpec, new_mac: NewId) -> None:
