@@ -235,6 +235,7 @@ def _is_half_the_default_network(old: VirtualMachineInstanceSpec, new: VirtualMa
     """What applying a manifest leaves that says `interfaces: []` or `networks: []`: the other half was added here."""
     if old.networks != [Network(name="default", pod=PodNetwork())]:
         return False
+    halves: tuple[tuple[list[Network], list[Interface]], ...]
     halves = (old.networks, []), ([], old.domain.devices.interfaces)
     return (new.networks, new.domain.devices.interfaces) in halves
 
