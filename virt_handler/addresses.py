@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from virt_handler.errors import NetworkError
@@ -63,16 +64,27 @@ def _lease(element: ET.Element) -> ET.Element:
     return element
 
 
-def read_network(xml: str) -> tuple[ipaddress.IPv4Network | None, dict[str, str]]:
-    """The subnet (None without IPv4 and DHCP), and the reservations: MAC -> address."""
+class Reservations(NamedTuple):
+    """What a network hands out: its subnet (None without IPv4 and DHCP), MAC -> address, and its own address."""
+
+    subnet: ipaddress.IPv4Network | None
+    hosts: dict[str, str]
+    gateway: str = ""
+
+    @property
+    def taken(self) -> set[str]:
+        return {self.gateway, *self.hosts.values()}
+
+
+def read_network(xml: str) -> Reservations:
     root = ET.fromstring(xml)  # noqa: S314  written by libvirt
     for ip in root.iterfind("ip"):
         if ip.get("family", "ipv4") == "ipv4" and ip.find("dhcp") is not None:
             netmask = ip.get("netmask") or ip.get("prefix") or ""
             subnet = ipaddress.IPv4Network(f"{ip.get('address')}/{netmask}", strict=False)
             hosts = {host.get("mac", "").lower(): host.get("ip", "") for host in ip.iterfind("dhcp/host")}
-            return subnet, hosts
-    return None, {}
+            return Reservations(subnet, hosts, ip.get("address", ""))
+    return Reservations(None, {})
 
 
 def choose_address(mac: str, subnet: ipaddress.IPv4Network, taken: Iterable[str]) -> str:

@@ -99,7 +99,7 @@ class Network:
         return network
 
     def _define(self, connection: Any) -> Any:
-        others = (addresses.read_network(network.XMLDesc())[0] for network in connection.listAllNetworks())
+        others = (addresses.read_network(network.XMLDesc()).subnet for network in connection.listAllNetworks())
         subnet = addresses.choose_subnet([*_routes(), *(other for other in others if other is not None)])
         network = connection.networkDefineXML(addresses.network_xml(self._name, self._bridge, subnet))
         network.setAutostart(1)
@@ -108,34 +108,35 @@ class Network:
 
     def _reserve(self, connection: Any, macs: dict[str, str]) -> dict[str, str]:
         network = self._open(connection)
-        subnet, hosts = addresses.read_network(network.XMLDesc())
+        found = addresses.read_network(network.XMLDesc())
+        subnet, hosts = found.subnet, found.hosts
         if subnet is None:
             return {}  # a network of the user's own, without addresses to give
         result = {}
         for name, mac in macs.items():
             if mac not in hosts:
-                hosts[mac] = self._choose(network, mac, subnet, hosts)
+                hosts[mac] = self._choose(network, mac, subnet, found)
                 self._update(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, mac, hosts[mac])
             result[name] = hosts[mac]
         return result
 
-    def _choose(self, network: Any, mac: str, subnet: ipaddress.IPv4Network, hosts: dict[str, str]) -> str:
+    def _choose(self, network: Any, mac: str, subnet: ipaddress.IPv4Network, found: addresses.Reservations) -> str:
         leases = network.DHCPLeases()
         # A guest that is gone holds its lease until it ends; dnsmasq refuses the address to anybody else so long.
         held = {lease["ipaddr"] for lease in leases if lease["mac"] != mac}
         with contextlib.suppress(NetworkError):
-            return addresses.choose_address(mac, subnet, held.union(hosts.values()))
+            return addresses.choose_address(mac, subnet, held | found.taken)
         try:
-            return addresses.choose_address(mac, subnet, hosts.values())
+            return addresses.choose_address(mac, subnet, found.taken)
         except NetworkError:
             # Another agent's guests hold a DHCP lease at least; ours are in the records even before they boot.
             leased = {lease["mac"] for lease in leases}
-            idle = next(iter(hosts.keys() - leased - set(self._in_use()) - {mac}), None)
+            idle = next(iter(found.hosts.keys() - leased - set(self._in_use()) - {mac}), None)
             if idle is None:
                 raise
-            log.info("reservation taken back network=%s mac=%s address=%s", self._name, idle, hosts[idle])
-            self._update(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, idle, hosts.pop(idle))
-            return addresses.choose_address(mac, subnet, hosts.values())
+            log.info("reservation taken back network=%s mac=%s address=%s", self._name, idle, found.hosts[idle])
+            self._update(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, idle, found.hosts.pop(idle))
+            return addresses.choose_address(mac, subnet, found.taken)
 
     def _update(self, network: Any, command: int, mac: str, ip: str) -> None:
         flags = BOTH if network.isActive() else libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG

@@ -174,8 +174,8 @@ def test_a_network_reads_back_as_written() -> None:
     xml = addresses.network_xml("n", "b0", subnet).replace(
         "</dhcp>", f"{addresses.reservation_xml('AA:BB', '1.2.3.4')}</dhcp>"
     )
-    assert addresses.read_network(xml) == (subnet, {"aa:bb": "1.2.3.4"})
-    assert addresses.read_network("<network><ip address='1.2.3.4' netmask='255.0.0.0'/></network>") == (None, {})
+    assert addresses.read_network(xml) == (subnet, {"aa:bb": "1.2.3.4"}, "192.168.150.1")
+    assert addresses.read_network("<network><ip address='1.2.3.4' netmask='255.0.0.0'/></network>").subnet is None
 
 
 def test_a_record_comes_back_whole_and_goes(tmp_path: Path) -> None:

@@ -121,13 +121,13 @@ class World:
 
     @property
     def subnet(self) -> ipaddress.IPv4Network:
-        subnet, _ = addresses.read_network(self.network.XMLDesc())
+        subnet = addresses.read_network(self.network.XMLDesc()).subnet
         assert subnet is not None
         return subnet
 
     def fill(self) -> list[str]:
         """Reserve every address that is left; the MACs they are reserved for."""
-        _, hosts = addresses.read_network(self.network.XMLDesc())
+        hosts = addresses.read_network(self.network.XMLDesc()).hosts
         macs = []
         for number in range(1000):
             mac = f"52:54:00:ff:{number >> 8:02x}:{number & 255:02x}"
@@ -228,7 +228,7 @@ async def test_only_an_idle_reservation_is_taken_back_and_only_when_none_is_left
     # One guest has ended: no record and no lease names it any more.
     idle = macs[7]
     world.network.leases.remove(idle)
-    _, hosts = addresses.read_network(world.network.XMLDesc())
+    hosts = addresses.read_network(world.network.XMLDesc()).hosts
     late = await world.connect("52:54:00:00:00:99")
     assert late.ip == hosts[idle]
     assert [update[:3] for update in world.network.updates[-2:]] == [
@@ -236,6 +236,15 @@ async def test_only_an_idle_reservation_is_taken_back_and_only_when_none_is_left
         (ADD, "52:54:00:00:00:99", late.ip),
     ]
     assert await world.connect(MAC) == running
+
+
+async def test_no_guest_gets_the_address_of_the_network_itself(world: World) -> None:
+    """A network of the user's own may have its address anywhere, not only at .1."""
+    subnet = ipaddress.IPv4Network("10.7.0.0/24")
+    first_choice = addresses.choose_address(MAC, subnet, ())
+    xml = addresses.network_xml("vt", "vt0", subnet).replace('"10.7.0.1"', f'"{first_choice}"')
+    world.libvirt.networkDefineXML(xml)
+    assert (await world.connect(MAC)).ip not in {"", first_choice}
 
 
 async def test_a_network_without_addresses_gives_none(world: World) -> None:
