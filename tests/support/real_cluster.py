@@ -23,6 +23,7 @@ from support.api_server import Kubectl, find_kubectl
 from support.fake_node import FakeNode, add_node
 from support.real_api_server import TOKEN, RealServer, serve_real
 
+from virt_kube.api import ApiError
 from virt_kube.clock import rfc3339
 from virt_kube.http import HttpClient
 from virt_kube.kubeconfig import ClientConfig
@@ -38,12 +39,12 @@ _GROUPS = f"system:serviceaccounts,{labels.SERVICE_ACCOUNTS_GROUP}"
 # token, user, uid, groups
 ACCOUNTS = (
     *(f'{name}-token,{user},1,"{_GROUPS}"' for name, user in COMPONENTS.items()),
-    f'virt-handler-token,{labels.HANDLER_USER},1,"{_GROUPS},system:node:{NODE}"',
     "alice-token,alice,2,editors",
     "bob-token,bob,3,viewers",
     "carol-token,carol,4,nobody",
 )
-BINDINGS = {"editors": "edit", "viewers": "view"}
+# A whole cluster has these in its own roles `edit` and `view`; what aggregates them is not part of an API server.
+BINDINGS = {"editors": "kubevirt.io:edit", "viewers": "kubevirt.io:view"}
 
 
 class RealCluster:
@@ -112,7 +113,7 @@ def real_cluster(folder: Path, programs: Path) -> Iterator[RealCluster]:
     port = _free_port()
     with serve_real(folder, programs, ACCOUNTS) as server, contextlib.ExitStack() as running:
         cluster = RealCluster(server, folder, port)
-        cluster.kubectl("apply", "--server-side", "-f", str(MANIFESTS / "crds"))
+        cluster.kubectl("create", "-f", str(MANIFESTS / "crds"))
         cluster.kubectl("apply", "-f", str(MANIFESTS / "rbac.yaml"))
         for group, role in BINDINGS.items():
             cluster.kubectl("create", "clusterrolebinding", group, f"--clusterrole={role}", f"--group={group}")
@@ -143,7 +144,7 @@ def _program(name: str, cluster: RealCluster, *arguments: str) -> Iterator[None]
 
 @contextlib.contextmanager
 def _node(cluster: RealCluster) -> Iterator[None]:
-    """A node whose agent answers at once, in a thread's loop."""
+    """A node whose agent answers at once, in a thread's loop; its token is bound to the node, as admission asks."""
     begun, stop = threading.Event(), threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(_live(cluster, begun, stop)))
     thread.start()
@@ -156,20 +157,22 @@ def _node(cluster: RealCluster) -> Iterator[None]:
 
 
 async def _live(cluster: RealCluster, begun: threading.Event, stop: threading.Event) -> None:
-    admin, agent = (
-        HttpClient(ClientConfig(server=cluster.server.url, insecure=True, token=token))
-        for token in (TOKEN, "virt-handler-token")
-    )
+    admin = HttpClient(ClientConfig(server=cluster.server.url, insecure=True, token=TOKEN))
     await add_node(admin, NODE, heartbeat=rfc3339(time.time()))
     # A new node begins as not ready, and nobody here takes that off it as kube-controller-manager does.
     await admin.patch(NODES, "", NODE, {"spec": {"taints": None}}, kind="merge")
+    bound = ("--bound-object-kind=Node", f"--bound-object-name={NODE}")
+    token = await asyncio.to_thread(cluster.kubectl, "create", "token", "virt-handler", "-n", "kubevirt", *bound)
+    agent = HttpClient(ClientConfig(server=cluster.server.url, insecure=True, token=token.strip()))
     node = FakeNode(agent, NODE, clock=time.time)
     begun.set()
     work: asyncio.Task[None] | None = None
     while not stop.is_set():
         if work is None or work.done():  # the API server went away
+            if work is not None:
+                assert isinstance(work.exception(), ApiError), work.exception()
             work = asyncio.create_task(node.run())
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
     if work is not None:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
