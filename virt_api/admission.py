@@ -31,6 +31,7 @@ from virt_types.presets import unmerged
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceSpec
 from virt_types.validation import update, validate_vmi
 from virt_types.validation.sizing import instancetype_warnings, preference_warnings
+from virt_types.validation.templates import unknown_metadata
 
 NODE_GROUP_PREFIX = "system:node:"
 NOT_SUPPORTED = "FieldValueNotSupported"
@@ -163,6 +164,7 @@ class KubeVirtAdmission:
         if old is not None and (_leaving(old) or old.get("spec") == obj.get("spec")):
             return AdmissionResult(obj)
         vm = _decode(obj, VirtualMachine, refusals.VM)
+        trusted = request.user.name in labels.COMPONENT_USERS
         broken_before: list[Cause] = []
         changes: list[Cause] = []
         if old is None:
@@ -175,10 +177,11 @@ class KubeVirtAdmission:
             vm.status = before.status  # written through its own subresource only
             sized = await instancetypes.admit_change(self._kube, before, vm)
             # A machine stored before a rule existed must still be stopped, labelled, mended step by step.
-            broken_before = instancetypes.judge_stored(before, vm, sized)
+            broken_before = instancetypes.judge_stored(before, vm, sized, trusted=trusted)
+            broken_before += unknown_metadata(old)
             changes = update.vm_update(before, vm)
-        causes = await presets.excused(self._kube, vm, instancetypes.judge(vm, sized))
-        causes = [cause for cause in causes if cause not in broken_before]
+        causes = await presets.excused(self._kube, vm, instancetypes.judge(vm, sized, trusted=trusted))
+        causes = [cause for cause in (*unknown_metadata(obj), *causes) if cause not in broken_before]
         _refuse([*changes, *causes], refusals.VM, request.name)
         warnings = () if vm.spec.running is None else (RUNNING_DEPRECATED,)
         return AdmissionResult(obj | {"spec": codec.to_builtins(vm.spec, keeping=obj["spec"])}, warnings)
@@ -257,7 +260,8 @@ class KubeVirtAdmission:
         kind = request.plural.removesuffix("s")
         typed = _decode(obj, rules.type, kind)
         trusted = request.user.name in labels.COMPONENT_USERS
-        causes = [cause for cause in rules.validate(typed) if not (trusted and cause.reason == FORBIDDEN)]
+        causes = [*unknown_metadata(obj), *rules.validate(typed)]
+        causes = [cause for cause in causes if not (trusted and cause.reason == FORBIDDEN)]
         if old is not None and rules.update is not None:
             causes = [*rules.update(codec.from_builtins(old, rules.type), typed), *causes]
         if old is None and rules.create is not None and self._kube is not None and not causes:

@@ -49,23 +49,27 @@ async def admit_change(kube: KubeClient | None, before: VirtualMachine, vm: Virt
     return Reference() if found.causes and not _refers_anew(before, vm) else found
 
 
-def judge_stored(before: VirtualMachine, vm: VirtualMachine, reference: Reference) -> list[Cause]:
+def judge_stored(
+    before: VirtualMachine, vm: VirtualMachine, reference: Reference, *, trusted: bool = False
+) -> list[Cause]:
     """What was wrong already before a change; a new reference excuses nothing."""
-    return validate_vm(before) if _refers_anew(before, vm) else judge(before, reference)
+    if _refers_anew(before, vm):
+        return validate_vm(before, trusted=trusted)
+    return judge(before, reference, trusted=trusted)
 
 
 def _refers_anew(before: VirtualMachine, vm: VirtualMachine) -> bool:
     return any(reference.matcher_of(before) != reference.matcher_of(vm) for reference in REFERENCES)
 
 
-def judge(vm: VirtualMachine, reference: Reference) -> list[Cause]:
-    """Every rule the VM breaks by itself or together with what it refers to."""
+def judge(vm: VirtualMachine, reference: Reference, *, trusted: bool = False) -> list[Cause]:
+    """Every rule the VM breaks by itself or with what it refers to; `trusted` if a component of ours writes it."""
     if reference.causes:
-        return [*reference.causes, *validate_vm(vm)]
+        return [*reference.causes, *validate_vm(vm, trusted=trusted)]
     found = refusals(vm, *reference.sizing)
     if found or reference.sizing == Sizing():
-        return [*found, *validate_vm(vm)]
-    return [*matchers(vm.spec, "spec"), *validate_vm(expand(vm, *reference.sizing))]
+        return [*found, *validate_vm(vm, trusted=trusted)]
+    return [*matchers(vm.spec, "spec"), *validate_vm(expand(vm, *reference.sizing), trusted=trusted)]
 
 
 def _refers(vm: VirtualMachine) -> bool:

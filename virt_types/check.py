@@ -31,6 +31,7 @@ from virt_types.structural import UNCHECKED_RULES, Walker, compile_schema
 from virt_types.structural.suggest import suggestion
 from virt_types.v1 import VirtualMachine
 from virt_types.validation.scope import shown
+from virt_types.validation.templates import unknown_metadata
 
 Json = dict[str, Any]
 ALONE = Neighbours()
@@ -152,7 +153,7 @@ def judge(
     elif kind.kind == "VirtualMachineInstance":
         causes = filled(typed, beside.presets(typed, typed.metadata.namespace))  # type: ignore[arg-type,attr-defined]
         default_vmi(typed, new_uuid=new_uuid, new_mac=new_mac, now=now())  # type: ignore[arg-type]
-    causes += [*RULES[kind.kind](judged), *_metadata_causes(typed.metadata)]  # type: ignore[attr-defined]
+    causes += [*unknown_metadata(obj), *RULES[kind.kind](judged), *_metadata_causes(typed.metadata)]  # type: ignore[attr-defined]
     if kind.kind == "VirtualMachine":
         causes = excused(causes, beside.presets(instance_of(judged), typed.metadata.namespace))  # type: ignore[attr-defined]
     causes = [*told, *_besides(told, causes)]

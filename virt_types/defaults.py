@@ -78,6 +78,10 @@ def default_vm(vm: VirtualMachine, *, new_uuid: NewId, new_mac: NewId, settings:
     default_network(spec, settings)
     _mac_addresses(spec, new_mac)
     _canonical_quantities(spec)
+    for disk in vm.spec.data_volume_templates:
+        for claim in (disk.spec.pvc, disk.spec.storage):
+            if claim is not None:
+                _canonical_amounts(claim.resources.requests)
 
 
 def carry_identity(
@@ -392,9 +396,8 @@ def canonical_like(model: Quantity | None, value: Decimal) -> str:
 
 def _canonical_quantities(spec: VirtualMachineInstanceSpec) -> None:
     domain = spec.domain
-    for amounts in (domain.resources.requests, domain.resources.limits):
-        for name, value in amounts.items():
-            amounts[name] = _canonical(value)
+    _canonical_amounts(domain.resources.requests)
+    _canonical_amounts(domain.resources.limits)
     if domain.memory is not None:
         domain.memory.guest = _canonical(domain.memory.guest)
         domain.memory.max_guest = _canonical(domain.memory.max_guest)
@@ -403,6 +406,11 @@ def _canonical_quantities(spec: VirtualMachineInstanceSpec) -> None:
             volume.empty_disk.capacity = _canonical(volume.empty_disk.capacity)
         if volume.host_disk is not None:
             volume.host_disk.capacity = _canonical(volume.host_disk.capacity)
+
+
+def _canonical_amounts(amounts: dict[str, Quantity]) -> None:
+    for name, value in amounts.items():
+        amounts[name] = _canonical(value)
 
 
 def _canonical(value: Q) -> Q | str:

@@ -78,17 +78,20 @@ __all__ = [
 ]
 
 
-def validate_vm(vm: VirtualMachine, settings: Settings = DEFAULT) -> list[Cause]:
-    """Every rule a VirtualMachine breaks, its template's included."""
-    found = [*_object_name(vm.metadata), *_machine(vm.spec, vm.metadata.namespace, "spec", settings)]
+def validate_vm(vm: VirtualMachine, settings: Settings = DEFAULT, *, trusted: bool = False) -> list[Cause]:
+    """Every rule a VirtualMachine breaks, its template's included; `trusted` as for validate_vmi."""
+    found = [*_object_name(vm.metadata), *_machine(vm.spec, vm.metadata.namespace, "spec", settings, trusted=trusted)]
     return list(dict.fromkeys(found))
 
 
-def _machine(spec: VirtualMachineSpec, namespace: str, path: str, settings: Settings) -> Iterator[Cause]:
+def _machine(
+    spec: VirtualMachineSpec, namespace: str, path: str, settings: Settings, *, trusted: bool
+) -> Iterator[Cause]:
     template, inner = spec.template, f"{path}.template"
     sized = spec.instancetype is not None
     yield from machine.causes(spec, namespace, path, settings)
     yield from _template_labels(template.metadata, f"{inner}.metadata.labels")
+    yield from _instance_metadata(template.metadata, f"{inner}.metadata", settings, trusted=trusted)
     yield from validate_spec(template.spec, f"{inner}.spec", settings, template=True, sized_elsewhere=sized)
 
 
@@ -96,8 +99,7 @@ def validate_vmi(vmi: VirtualMachineInstance, settings: Settings = DEFAULT, *, t
     """Every rule a VirtualMachineInstance breaks; only our own components are `trusted` with reserved labels."""
     found = [
         *_object_name(vmi.metadata),
-        *(() if trusted else _reserved_labels(vmi.metadata)),
-        *_gated_annotations(vmi.metadata, settings),
+        *_instance_metadata(vmi.metadata, "metadata", settings, trusted=trusted),
         *validate_spec(vmi.spec, "spec", settings),
     ]
     return list(dict.fromkeys(found))
@@ -123,7 +125,7 @@ def validate_pool(pool: VirtualMachinePool, settings: Settings = DEFAULT) -> lis
         *_object_name(pool.metadata),
         *many.pool(pool.spec),
         *_template_labels(template.metadata, f"{path}.metadata.labels"),
-        *_machine(template.spec, pool.metadata.namespace, f"{path}.spec", settings),
+        *_machine(template.spec, pool.metadata.namespace, f"{path}.spec", settings, trusted=False),
     ]
     return list(dict.fromkeys(found))
 
@@ -182,20 +184,18 @@ def _object_name(metadata: ObjectMeta, longest: int = LONGEST_NAME) -> Iterator[
     yield from (invalid("metadata.name", f'Invalid value: "{shown(name)}": {fault}') for fault in faults)
 
 
-def _reserved_labels(metadata: ObjectMeta) -> Iterator[Cause]:
-    if any(name in metadata.labels for name in labels.RESERVED_VMI_LABELS):
-        yield Cause("FieldValueNotSupported", RESERVED_LABELS, "metadata.labels")
-
-
-def _gated_annotations(metadata: ObjectMeta, settings: Settings) -> Iterator[Cause]:
+def _instance_metadata(metadata: ObjectMeta, path: str, settings: Settings, *, trusted: bool) -> Iterator[Cause]:
+    """Of an instance, or of the template that instances are made of."""
+    if not trusted and any(name in metadata.labels for name in labels.RESERVED_VMI_LABELS):
+        yield Cause("FieldValueNotSupported", RESERVED_LABELS, f"{path}.labels")
     for annotation, gate, word in (
         (labels.IGNITION_DATA, "ExperimentalIgnitionSupport", "ExperimentalIgnitionSupport"),
         (labels.HOOK_SIDECARS, "Sidecar", "sidecar"),
     ):
-        if annotation in metadata.annotations and not settings.enabled(gate):
-            field = f"metadata.annotations.{annotation}"
+        if metadata.annotations.get(annotation) and not settings.enabled(gate):
+            field = f"{path}.annotations.{annotation}"
             message = f"{word} feature gate is not enabled in kubevirt-config, invalid entry {field}"
-            yield invalid("metadata.annotations", message)
+            yield invalid(f"{path}.annotations", message)
 
 
 def _template_labels(metadata: ObjectMeta, field: str) -> Iterator[Cause]:

@@ -62,6 +62,11 @@ CORRECTIONS = (
         r"dataVolumeTemplates[\1].spec",
         "spec.dataVolumeTemplate[0].PVC.Storage",
     ),
+    Correction(
+        r"dataVolumeTemplate\[(\d+)\]\.source$",
+        r"dataVolumeTemplates[\1].spec.source",
+        "spec.dataVolumeTemplate[0].source",
+    ),
     Correction(r"dataVolumeTemplate\[", "dataVolumeTemplates[", "spec.dataVolumeTemplate[0]"),
     Correction(
         r"\.containerDisk( must (?:be an absolute path|not point)|$)",
@@ -101,6 +106,12 @@ CORRECTIONS = (
         r"\1",
         "either spec.template.spec.domain.resources.requests.cpu or spec.template.spec.domain.resources.limits.cpu or "
         "spec.template.spec.domain.cpu.cores must be provided when DedicatedCPUPlacement is true ",
+        spoken=True,
+    ),
+    Correction(
+        r"strconv\.Atoi: parsing \"[^\"]*\": invalid syntax",
+        "not a whole number",
+        'maxUnavailable percentage value "x" is invalid: strconv.Atoi: parsing "x": invalid syntax',
         spoken=True,
     ),
     Correction(r"\binterger\b", "integer", "provided resources CPU limits must be an interger", spoken=True),

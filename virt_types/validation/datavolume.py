@@ -10,9 +10,20 @@ from virt_types.cdi.objects import DataSource, DataVolume
 from virt_types.cdi.v1beta1 import DataVolumeSource, DataVolumeSpec, StorageSpec
 from virt_types.errors import Cause
 from virt_types.k8s.pods import PersistentVolumeClaimSpec
-from virt_types.validation.scope import MIB, QUANTITY_TEXT, duplicate, invalid, number, required, shown, unsupported
+from virt_types.validation.scope import (
+    MIB,
+    QUANTITY_TEXT,
+    duplicate,
+    invalid,
+    number,
+    one_of,
+    required,
+    shown,
+    unsupported,
+)
 
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+VOLUME_MODES = ("Block", "Filesystem", "FromStorageProfile")
 DATA_SOURCE = "DataSource"
 Claim = PersistentVolumeClaimSpec | StorageSpec
 
@@ -44,6 +55,17 @@ def origin(path: str, spec: DataVolumeSpec) -> Iterator[Cause]:
         yield invalid(f"{path}.source", "Missing dataVolume valid source")
     if given > 1:
         yield invalid(f"{path}.source", "Multiple dataVolume sources")
+
+
+def modes(path: str, spec: DataVolumeSpec) -> Iterator[Cause]:
+    """Enumerations, which the schema of a machine's templates leaves open."""
+    for name, claim in (("pvc", spec.pvc), ("storage", spec.storage)):
+        if claim is None:
+            continue
+        if any(mode not in ACCESS_MODES for mode in claim.access_modes):
+            yield one_of(f"{path}.{name}.accessModes", ACCESS_MODES)
+        if claim.volume_mode is not None and claim.volume_mode not in VOLUME_MODES:
+            yield one_of(f"{path}.{name}.volumeMode", VOLUME_MODES)
 
 
 def _given(source: DataVolumeSource) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from virt_types.errors import Cause
 from virt_types.settings import Settings
 from virt_types.v1 import DataVolumeTemplateSpec, InstancetypeMatcher, PreferenceMatcher, VirtualMachineSpec
-from virt_types.validation.datavolume import origin, target
+from virt_types.validation.datavolume import modes, origin, target
 from virt_types.validation.scope import dns_subdomain_faults, duplicate, invalid, required, shown, unsupported
 
 RUN_STRATEGIES = frozenset(("Always", "Halted", "Manual", "RerunOnFailure", "Once"))
@@ -56,7 +56,7 @@ def data_volume_templates(spec: VirtualMachineSpec, namespace: str, above: str) 
         path = f"{above}.dataVolumeTemplates[{index}]"
         name = template.metadata.name
         if not name:
-            message = f"'name' field must not be empty for DataVolumeTemplate entry {path}."
+            message = f"'name' field must not be empty for DataVolumeTemplate entry {path}.name."
             yield required(f"{path}.name", message)
         elif name in seen:
             yield duplicate(
@@ -66,6 +66,7 @@ def data_volume_templates(spec: VirtualMachineSpec, namespace: str, above: str) 
         yield from (invalid(f"{path}.metadata.name", fault) for fault in (dns_subdomain_faults(name) if name else ()))
         faults = [*target(f"{path}.spec", template.spec), *origin(f"{path}.spec", template.spec)]
         yield from faults
+        yield from modes(f"{path}.spec", template.spec)
         if name and name not in used and not faults:
             message = f"DataVolumeTemplate entry {path} must be referenced in the VMI template's 'volumes' list"
             yield required(path, message)
@@ -87,19 +88,17 @@ def matchers(spec: VirtualMachineSpec, path: str) -> Iterator[Cause]:
         if matcher is not None and not matcher.name and not matcher.infer_from_volume:
             message = f"Either Name or InferFromVolume should be provided within the {word}"
             yield required(f"{path}.{name}", message)
-        if matcher is not None and matcher.infer_from_volume:
-            yield from _inferred(matcher, name, f"{path}.{name}")
+        if matcher is not None:
+            yield from _inferred(matcher, f"{path}.{name}")
 
 
-def _inferred(matcher: InstancetypeMatcher | PreferenceMatcher, word: str, path: str) -> Iterator[Cause]:
+def _inferred(matcher: InstancetypeMatcher | PreferenceMatcher, path: str) -> Iterator[Cause]:
     """A reference that a volume decides says nothing itself."""
-    for field, value in (("name", matcher.name), ("kind", matcher.kind)):
+    for field, value in (("name", matcher.name), ("kind", matcher.kind)) if matcher.infer_from_volume else ():
         if value:
-            fault = (
-                f"{field.capitalize()} should not be provided when InferFromVolume is used within the {word} matcher"
-            )
-            yield invalid(f"{path}.{field}", fault)
+            fault = f"{field.capitalize()} already set, should be cleared before setting inferFromVolume"
+            yield unsupported(f"{path}.{field}", fault)
     policy = matcher.infer_from_volume_failure_policy
-    if policy and policy not in FAILURE_POLICIES:
+    if policy is not None and policy not in FAILURE_POLICIES:
         fault = f"Invalid value '{shown(policy)}' for InferFromVolumeFailurePolicy"
         yield invalid(f"{path}.inferFromVolumeFailurePolicy", fault)

@@ -14,15 +14,15 @@ from virt_types.pool.v1beta1 import (
     VirtualMachinePoolSpec,
     VirtualMachinePoolUpdateStrategy,
 )
-from virt_types.selectors import SelectorError, from_struct
+from virt_types.selectors import from_struct
 from virt_types.settings import Settings
 from virt_types.v1 import (
     VirtualMachineInstanceMigrationSpec,
     VirtualMachineInstancePresetSpec,
     VirtualMachineInstanceSpec,
 )
-from virt_types.validation import disks, firmware
-from virt_types.validation.scope import Rule, Scope, invalid, required
+from virt_types.validation import disks, firmware, scheduling
+from virt_types.validation.scope import Rule, Scope, invalid, required, shown
 
 WITH_VALUES, WITHOUT_VALUES = ("In", "NotIn"), ("Exists", "DoesNotExist")
 PERCENT = re.compile(r"(-?\d{1,9})%", re.ASCII)
@@ -45,22 +45,26 @@ def selector(selected: LabelSelector, template_labels: dict[str, str]) -> Iterat
 
 def _selector_faults(selected: LabelSelector) -> Iterator[str]:
     for expression in selected.match_expressions:
+        key, values = expression.key, expression.values
         if expression.operator not in (*WITH_VALUES, *WITHOUT_VALUES):
-            yield f'"{expression.operator}" is not a valid label selector operator'
-        elif expression.operator in WITH_VALUES and not expression.values:
+            yield f'"{shown(expression.operator)}" is not a valid label selector operator'
+        elif expression.operator in WITH_VALUES and not values:
             yield "values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty"
-        elif expression.operator in WITHOUT_VALUES and expression.values:
-            yield "values: Invalid value: values set must be empty for exists and does not exist"
+        elif expression.operator in WITHOUT_VALUES and values:
+            listed = ",".join(f'"{shown(value)}"' for value in values)
+            yield f"values: Invalid value: [{listed}]: values set must be empty for exists and does not exist"
         else:
-            yield from _unreadable(LabelSelector(match_expressions=[expression]))
-    yield from _unreadable(LabelSelector(match_labels=selected.match_labels))
+            yield from _unreadable(key, values)
+    for key, value in selected.match_labels.items():
+        yield from _unreadable(key, [value])
 
 
-def _unreadable(selected: LabelSelector) -> Iterator[str]:
-    try:
-        from_struct(selected)
-    except SelectorError as error:
-        yield error.message
+def _unreadable(key: str, values: list[str]) -> Iterator[str]:
+    """As Kubernetes' own parser of selectors speaks."""
+    yield from (f'key: Invalid value: "{shown(key)}": {why}' for why in scheduling.qualified_name_faults(key))
+    for index, value in enumerate(values):
+        for why in scheduling.label_value_faults(value):
+            yield f'values[{index}][{shown(key)}]: Invalid value: "{shown(value)}": {why}'
 
 
 def replicas(wanted: int | None) -> Iterator[Cause]:
@@ -80,8 +84,10 @@ def pool(spec: VirtualMachinePoolSpec) -> Iterator[Cause]:
 def _max_unavailable(value: int | str | None) -> Iterator[str]:
     if isinstance(value, str):
         percent = PERCENT.fullmatch(value)
-        if percent is None:
+        if not value.endswith("%"):
             yield "maxUnavailable percentage must end with %"
+        elif percent is None:
+            yield f'maxUnavailable percentage value "{shown(value[:-1])}" is invalid: not a whole number'
         elif not 1 <= int(percent[1]) <= 100:
             yield f"maxUnavailable percentage value {int(percent[1])} must be between 1 and 100"
     elif value is not None and value <= 0:

@@ -77,7 +77,7 @@ def _requirements(path: str, requirements: list[NodeSelectorRequirement]) -> Ite
             yield required(values, f"{values}: {text}")
         elif operator not in OPERATORS:
             yield one_of(f"{field}.operator", OPERATORS)
-        yield from _faults(f"{field}.key", one.key, _qualified(one.key))
+        yield from _faults(f"{field}.key", one.key, qualified_name_faults(one.key))
 
 
 def _weight(field: str, weight: int) -> Iterator[Cause]:
@@ -105,7 +105,7 @@ def neighbours(scope: Scope) -> Iterator[Cause]:
 def _term(path: str, term: PodAffinityTerm) -> Iterator[Cause]:
     yield from _topology_key(f"{path}.topologyKey", term.topology_key)
     if not term.topology_key:
-        yield from _faults(f"{path}.topologyKey", "", _qualified(""))
+        yield from _faults(f"{path}.topologyKey", "", qualified_name_faults(""))
     yield from _selector(f"{path}.labelSelector", term.label_selector)
     yield from _selector(f"{path}.namespaceSelector", term.namespace_selector)
     for name in term.namespaces:
@@ -118,7 +118,7 @@ def _topology_key(field: str, key: str) -> Iterator[Cause]:
     if not key:
         yield required(field, f"{field}: {EMPTY}")
     else:
-        yield from _faults(field, key, _qualified(key))
+        yield from _faults(field, key, qualified_name_faults(key))
 
 
 def _label_keys(path: str, keys: list[str], selector: LabelSelector | None) -> Iterator[Cause]:
@@ -127,7 +127,7 @@ def _label_keys(path: str, keys: list[str], selector: LabelSelector | None) -> I
             "FieldValueForbidden", f"{path}: Forbidden: must not be specified when labelSelector is not set", path
         )
     for index, key in enumerate(keys):
-        yield from _faults(f"{path}[{index}]", key, _qualified(key))
+        yield from _faults(f"{path}[{index}]", key, qualified_name_faults(key))
 
 
 def _selector(path: str, selector: LabelSelector | None) -> Iterator[Cause]:
@@ -135,8 +135,8 @@ def _selector(path: str, selector: LabelSelector | None) -> Iterator[Cause]:
     if selector is None:
         return
     for key, value in selector.match_labels.items():
-        yield from _faults(f"{path}.matchLabels", key, _qualified(key))
-        yield from _faults(f"{path}.matchLabels", value, _label_value(value))
+        yield from _faults(f"{path}.matchLabels", key, qualified_name_faults(key))
+        yield from _faults(f"{path}.matchLabels", value, label_value_faults(value))
     for index, one in enumerate(selector.match_expressions):
         yield from _requirement(f"{path}.matchExpressions[{index}]", one)
 
@@ -149,17 +149,17 @@ def _requirement(path: str, one: LabelSelectorRequirement) -> Iterator[Cause]:
         yield Cause("FieldValueForbidden", f"{values}: {TAKES_NO_VALUES}", values)
     elif one.operator not in (*LISTED, *BARE):
         yield from _faults(f"{path}.operator", one.operator, ["not a valid selector operator"])
-    yield from _faults(f"{path}.key", one.key, _qualified(one.key))
+    yield from _faults(f"{path}.key", one.key, qualified_name_faults(one.key))
     for index, value in enumerate(one.values):
-        yield from _faults(f"{values}[{index}]", value, _label_value(value))
+        yield from _faults(f"{values}[{index}]", value, label_value_faults(value))
 
 
-def _qualified(key: str) -> list[str]:
+def qualified_name_faults(key: str) -> list[str]:
     """The Kubernetes that KubeVirt is built with counts characters."""
     return [fault.replace(" bytes", " characters") for fault in qualified_name_problems(key)]
 
 
-def _label_value(value: str) -> list[str]:
+def label_value_faults(value: str) -> list[str]:
     return [fault.replace(" bytes", " characters") for fault in label_value_problems(value)]
 
 

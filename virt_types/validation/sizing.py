@@ -15,6 +15,7 @@ from virt_types.validation.scope import MIB, invalid, number, shown
 
 TOPOLOGY = "spec.cpu.preferredCPUTopology"
 RATIO = "spec.cpu.spreadOptions.ratio"
+THREADS = "spec.ioThreads.supplementalPoolThreadCount"
 OLD_RATIO = "spec.preferSpreadSocketToCoreRatio"
 ONE_CORE_TWO_THREADS = "only a ratio of 2 (1 core 2 threads) is allowed when spreading vCPUs over cores and threads"
 LAUNCH_SECURITY = "launchSecurity is deprecated and will be removed in a future release. Use preference instead."
@@ -31,6 +32,8 @@ def instancetype(spec: VirtualMachineInstancetypeSpec) -> Iterator[Cause]:
     memory = spec.memory
     yield from _at_least_a_mebibyte("spec.memory.guest", memory.guest)
     yield from _at_least_a_mebibyte("spec.memory.maxGuest", memory.max_guest)
+    threads = spec.io_threads.supplemental_pool_thread_count if spec.io_threads else None
+    yield from _not_negative({"spec.cpu.maxSockets": spec.cpu.max_sockets, THREADS: threads})
     percent = memory.overcommit_percent or 0
     if not 0 <= percent <= 100:
         field = "spec.memory.overcommitPercent"
@@ -38,6 +41,12 @@ def instancetype(spec: VirtualMachineInstancetypeSpec) -> Iterator[Cause]:
     if percent and memory.hugepages is not None:
         together = "spec.memory.overcommitPercent and spec.memory.hugepages should not be requested together."
         yield invalid("spec.memory.overcommitPercent", together)
+
+
+def _not_negative(counts: dict[str, int | None]) -> Iterator[Cause]:
+    for field, count in counts.items():
+        if count is not None and count < 0:
+            yield invalid(field, f"{field} '{count}': must not be negative.")
 
 
 def _at_least_a_mebibyte(field: str, value: Quantity | None) -> Iterator[Cause]:
@@ -49,17 +58,22 @@ def _at_least_a_mebibyte(field: str, value: Quantity | None) -> Iterator[Cause]:
 def preference(spec: VirtualMachinePreferenceSpec) -> Iterator[Cause]:
     """What could not be preferred."""
     wanted = spec.cpu.preferred_cpu_topology if spec.cpu is not None else None
-    if wanted and wanted not in TOPOLOGIES and wanted not in DEPRECATED:
+    if wanted is not None and wanted not in TOPOLOGIES and wanted not in DEPRECATED:
         yield invalid(TOPOLOGY, f"unknown preferredCPUTopology {shown(wanted)}")
     options = spec.cpu.spread_options if spec.cpu is not None else None
     ratio = options.ratio if options is not None else None
-    for field, value in ((RATIO, ratio), (OLD_RATIO, spec.prefer_spread_socket_to_core_ratio)):
-        if value is not None and value < 0:
-            yield invalid(field, f"{field} '{value}': must not be negative.")
+    needed = spec.requirements.cpu if spec.requirements is not None else None
+    yield from _not_negative(
+        {
+            RATIO: ratio,
+            OLD_RATIO: spec.prefer_spread_socket_to_core_ratio,
+            "spec.requirements.cpu.guest": needed.guest if needed is not None else None,
+        }
+    )
     across = options.across if options is not None else None
     if preferred(spec) != SPREAD:
         return
-    if across and across not in ACROSS:
+    if across is not None and across not in ACROSS:
         yield invalid("spec.cpu.spreadOptions.across", f"across {shown(across)} is not supported")
     if across == "CoresThreads" and (ratio or spec.prefer_spread_socket_to_core_ratio or 2) != 2:
         yield invalid(RATIO, ONE_CORE_TWO_THREADS)

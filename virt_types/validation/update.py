@@ -36,8 +36,8 @@ def vm_update(old: VirtualMachine, new: VirtualMachine, *, vmi: VirtualMachineIn
     return [
         *_restore(old, new),
         *_snapshot(old, new),
-        *_matcher("spec.instancetype", old.spec.instancetype, new.spec.instancetype),
-        *_matcher("spec.preference", old.spec.preference, new.spec.preference),
+        *_matcher("spec.instancetype.revisionName", old.spec.instancetype, new.spec.instancetype),
+        *_matcher("spec.preference.revisionName", old.spec.preference, new.spec.preference),
         *(_volume_requests(new, vmi) if new.status.volume_requests != old.status.volume_requests else ()),
     ]
 

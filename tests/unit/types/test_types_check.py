@@ -74,6 +74,7 @@ def test_examples_of_kubevirt(shared_data: Path) -> None:
                 if not verdict.accepted:
                     refused[path.name] = [cause.message.partition(" is not")[0] for cause in verdict.causes]
     assert refused == {
+        "vm-cirros-with-sidecar-hook-configmap.yaml": ["sidecar feature gate"],
         "vmi-usb.yaml": ["Host Devices feature gate"],
         "vmi-with-sidecar-hook.yaml": ["sidecar feature gate"],
         "vmi-with-sidecar-hook-configmap.yaml": ["sidecar feature gate"],
@@ -210,6 +211,14 @@ def storage(size: Any) -> dict[str, Any]:
             "Multiple dataSource sources",
         ),
         (SIZES, {"cpu": {"guest": 0}, "memory": {"guest": "1Gi"}}, "spec.cpu.guest", "spec.cpu.guest '0': must be"),
+        (SIZES, {"cpu": {"guest": 1, "maxSockets": -1}, "memory": {"guest": "1Gi"}}, "spec.cpu.maxSockets", "spec.cpu"),
+        (
+            PREFERENCES,
+            {"requirements": {"cpu": {"guest": -1}}},
+            "spec.requirements.cpu.guest",
+            "spec.requirements.cpu.guest '-1': must not be negative.",
+        ),
+        (PREFERENCES, {"cpu": {"preferredCPUTopology": ""}}, "spec.cpu.preferredCPUTopology", "unknown preferred"),
         (SIZES, {"cpu": {"guest": 1}, "memory": {"guest": "1k"}}, "spec.memory.guest", "spec.memory.guest '1k': must"),
         (
             SIZES,

@@ -65,6 +65,12 @@ BROKEN = [
     guest(affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}),
     machine([], {"cpu": {"dedicatedCpuPlacement": True}}),
     machine([{"metadata": {"name": "d"}, "spec": {"storage": {}}}]),
+    machine([{"metadata": {"name": "d"}, "spec": {"source": {}, "storage": {}}}]),
+    manifest(
+        "VirtualMachinePool",
+        {"maxUnavailable": "x%", "virtualMachineTemplate": {"spec": machine([])["spec"]}, "selector": {}},
+        "pool.kubevirt.io/v1beta1",
+    ),
     machine([{"metadata": {"name": "d"}, "spec": {"source": {"blank": {}}}}]),
     machine([{"metadata": {"name": "d"}, "spec": {"source": {"blank": {}}, "storage": {}}}]),
     manifest("VirtualMachineInstanceMigration", {"vmiName": "a", "priority": "system-critical"}),
@@ -117,6 +123,8 @@ SEEN_ELSEWHERE = [
     in {
         "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].namespace",
         "spec[0].bootOrder",
+        "spec.dataVolumeTemplate[0].source",
+        'maxUnavailable percentage value "x" is invalid: strconv.Atoi: parsing "x": invalid syntax',
         "spec.topologySpreadConstraints.labelSelector.matchLabels",
         "spec.acpi.slicNameRef",
         "spec.GPUs",

@@ -28,6 +28,24 @@ def vm(spec: dict[str, Any]) -> VirtualMachine:
     return from_builtins({"metadata": {"name": "a"}, "spec": {"template": {"spec": spec}}}, VirtualMachine)
 
 
+@pytest.mark.parametrize(
+    ("domain", "section", "expected"),
+    [
+        # What hot-plug can reach is written in binary units, whatever the guest's size is written in.
+        ({"memory": {"guest": "2097152k"}}, "memory", {"guest": "2097152k", "maxGuest": "8000Mi"}),
+        # An amount of 0 is none.
+        (
+            {"resources": {"requests": {"cpu": "0", "memory": "0"}, "limits": {"cpu": "2", "memory": "64Mi"}}},
+            "resources",
+            {"requests": {"cpu": "2", "memory": "0"}, "limits": {"cpu": "2", "memory": "64Mi"}},
+        ),
+        ({"resources": {"requests": {"memory": "0"}, "limits": {"memory": "64Mi"}}}, "memory", {"guest": "64Mi"}),
+    ],
+)
+def test_amounts(domain: dict[str, Any], section: str, expected: dict[str, Any]) -> None:
+    assert vmi({"domain": domain})["spec"]["domain"][section] == expected
+
+
 def test_a_bare_instance() -> None:
     made = vmi(
         {"domain": {"memory": {"guest": "1.5Gi"}}}, now="2026-01-01T00:00:00Z", new_mac=counter("52:54:00:00:00:0")

@@ -17,6 +17,7 @@ from virt_types.validation import validate_vm, validate_vmi
 UUID = "5d307ca9-b3ef-428c-8861-06e72d69f223"
 # Refused by KubeVirt too, unless the gate is opened there.
 CLOSED_GATES = {
+    "vm-cirros-with-sidecar-hook-configmap.yaml": "sidecar feature gate",
     "vmi-usb.yaml": "Host Devices feature gate",
     "vmi-with-sidecar-hook.yaml": "sidecar feature gate",
     "vmi-with-sidecar-hook-configmap.yaml": "sidecar feature gate",

@@ -45,6 +45,28 @@ def test_what_makes_sense_is_taken(spec: dict[str, Any]) -> None:
             "spec.maxUnavailable",
             "maxUnavailable percentage value 0 must be between 1 and 100",
         ),
+        (
+            {"maxUnavailable": "x%"},
+            "spec.maxUnavailable",
+            'maxUnavailable percentage value "x" is invalid: not a whole number',
+        ),
+        (
+            {"selector": {"matchLabels": {"a b": "c"}}},
+            "spec.selector",
+            "key: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', "
+            "and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', "
+            "regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+        ),
+        (
+            {"selector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b" * 64]}]}},
+            "spec.selector",
+            f'values[0][a]: Invalid value: "{"b" * 64}": must be no more than 63 characters',
+        ),
+        (
+            {"selector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}},
+            "spec.selector",
+            'values: Invalid value: ["b"]: values set must be empty for exists and does not exist',
+        ),
         ({"maxUnavailable": 0}, "spec.maxUnavailable", "maxUnavailable must be greater than 0"),
         (
             {"updateStrategy": {"unmanaged": {}, "proactive": {}}},
