@@ -319,7 +319,7 @@ class Agent:
         kept, again = await self.keeper.attend(vmi, domain)
         record = self.records.get(vmi.metadata.uid)
         leases = record.interfaces if record is not None else {}
-        kept = kept._replace(left_out=self.launcher.left_out(vmi))
+        kept = kept._replace(left_out=self.launcher.left_out(vmi), claims=self.launcher.claims(vmi))
         await self._publish(vmi, status.running(vmi, domain, leases, time.time(), kept))
         return again
 

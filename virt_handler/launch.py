@@ -23,7 +23,7 @@ from virt_handler.libvirt_host import LibvirtHost
 from virt_handler.model import BootFiles, DiskSource, Guest, Host, NicSource
 from virt_handler.processors import allot
 from virt_handler.records import Lease, Record, Records
-from virt_types.v1 import VirtualMachineInstance
+from virt_types.v1 import PersistentVolumeClaimInfo, VirtualMachineInstance
 
 log = logging.getLogger("virt_handler.launch")
 
@@ -33,6 +33,10 @@ Owner = tuple[int, int] | None
 class VolumeSource(Protocol):
     async def prepare(self, vmi: VirtualMachineInstance, owner: Owner) -> dict[str, DiskSource]:
         """Every volume of the VMI, ready to be opened by `owner`; raises ImageError or VolumeError."""
+        ...
+
+    def claims(self, vmi: VirtualMachineInstance) -> dict[str, PersistentVolumeClaimInfo]:
+        """What is known of the claims among the VMI's volumes, by volume name."""
         ...
 
 
@@ -122,6 +126,10 @@ class Launcher:
             return record
         taken = self._records.processors(without=record.uid)
         return msgspec.structs.replace(record, cpuset=allot(self._host.cells, wanted, taken, self._host.name))
+
+    def claims(self, vmi: VirtualMachineInstance) -> dict[str, PersistentVolumeClaimInfo]:
+        """What is known of the claims behind the guest's volumes."""
+        return self._volumes.claims(vmi)
 
     def left_out(self, vmi: VirtualMachineInstance) -> tuple[str, ...]:
         """What this host does not have for the guest, a sentence for each setting."""

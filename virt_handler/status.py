@@ -22,6 +22,7 @@ from virt_types.codec import to_builtins
 from virt_types.v1 import (
     HotplugVolumeStatus,
     Machine,
+    PersistentVolumeClaimInfo,
     VirtualMachineInstance,
     VirtualMachineInstanceCondition,
     VirtualMachineInstanceNetworkInterface,
@@ -55,6 +56,7 @@ class Kept(NamedTuple):
     volumes: Mapping[str, VolumeProgress] = MappingProxyType({})
     left_out: tuple[str, ...] = ()  # settings this node has not
     memory: MemoryProgress | None = None
+    claims: Mapping[str, PersistentVolumeClaimInfo] = MappingProxyType({})  # by volume; those read in this run
 
 
 NOTHING = Kept()
@@ -70,7 +72,7 @@ def running(
     status.reason = None
     status.machine = Machine(type=domain.machine) if domain.machine else status.machine
     status.interfaces = _interfaces(vmi, domain, leases, facts)
-    status.volume_status = _volumes(vmi, domain, kept.volumes)
+    status.volume_status = _volumes(vmi, domain, kept)
     status.fs_freeze_status = "frozen" if kept.frozen else None
     if facts is not None:
         status.guest_os_info = facts.os
@@ -185,8 +187,9 @@ def _mac_of(name: str, domain: Domain, leases: dict[str, Lease]) -> str:
     return next((nic.mac for nic in domain.nics if nic.alias == name), "")
 
 
-def _volumes(vmi: VirtualMachineInstance, domain: Domain, progress: Mapping[str, VolumeProgress]) -> list[VolumeStatus]:
-    """Where each volume appears in the guest, and how far a plugged one is; what others know of it is kept."""
+def _volumes(vmi: VirtualMachineInstance, domain: Domain, kept: Kept) -> list[VolumeStatus]:
+    """Where each volume is in the guest, its claim, how far a plugged one is; what others know of it is kept."""
+    progress = kept.volumes
     targets = {disk.alias: disk.target for disk in domain.disks}
     known = {entry.name: entry for entry in vmi.status.volume_status}
     named = {volume.name for volume in vmi.spec.volumes}
@@ -194,6 +197,8 @@ def _volumes(vmi: VirtualMachineInstance, domain: Domain, progress: Mapping[str,
     for name in sorted((named & (targets.keys() | known.keys())) | progress.keys()):
         entry = known.get(name) or VolumeStatus(name=name, target="")
         entry = msgspec.structs.replace(entry, target=targets.get(name, "" if name in progress else entry.target))
+        if claim := kept.claims.get(name):
+            entry.persistent_volume_claim_info = claim
         if found := progress.get(name):
             plugged = entry.hotplug_volume or HotplugVolumeStatus()
             entry = msgspec.structs.replace(

@@ -12,11 +12,14 @@ from virt_handler.errors import ClaimNotFilled, ClaimNotFound, ObjectNotFound, V
 from virt_kube.api import KubeClient, NotFound, Resource
 from virt_kube.resources import PERSISTENT_VOLUME_CLAIMS
 from virt_types.cdi.claims import awaits_filling
+from virt_types.labels import CLAIM_PREALLOCATION
 from virt_types.quantity import to_bytes
+from virt_types.v1 import PersistentVolumeClaimInfo
 
 SECRETS = Resource("", "v1", "secrets", "Secret")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 DOCKER_CONFIG = ".dockerconfigjson"
+MOST_CLAIMS = 10_000
 
 
 class _Named(msgspec.Struct):
@@ -31,6 +34,11 @@ class Objects:
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
+        self._claims: dict[tuple[str, str], PersistentVolumeClaimInfo] = {}
+
+    def claim_info(self, namespace: str, name: str) -> PersistentVolumeClaimInfo | None:
+        """What was read of the claim the last time it was used; None for one of a former life of this program."""
+        return self._claims.get((namespace, name))
 
     async def secret(self, namespace: str, name: str, field: str, *, optional: bool = False) -> dict[str, bytes]:
         """A secret's values by key; raises ObjectNotFound unless `optional`."""
@@ -61,9 +69,11 @@ class Objects:
                 f"PVC {namespace}/{name} is not filled yet, waiting for its DataVolume or upload",
                 hint=f"kubectl -n {namespace} describe dv {name}",
             )
-        has = (claim.get("status") or {}).get("capacity") or {}
-        asks = ((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}
-        return to_bytes(has.get("storage") or asks.get("storage") or 0)
+        info = _info(claim)
+        if len(self._claims) >= MOST_CLAIMS:
+            self._claims.clear()
+        self._claims[namespace, name] = info
+        return to_bytes(info.capacity.get("storage") or info.requests.get("storage") or 0)
 
     async def _read(self, resource: Resource, namespace: str, name: str, field: str, *, optional: bool) -> _Named:
         try:
@@ -74,6 +84,19 @@ class Objects:
             raise ObjectNotFound(f"{field}: {resource.kind} {namespace}/{name} does not exist") from None
         except msgspec.MsgspecError:
             raise VolumeError(f"{field}: {resource.kind} {namespace}/{name} can't be read") from None
+
+
+def _info(claim: dict[str, Any]) -> PersistentVolumeClaimInfo:
+    meta, spec, status = (claim.get(part) or {} for part in ("metadata", "spec", "status"))
+    preallocated = (meta.get("annotations") or {}).get(CLAIM_PREALLOCATION) == "true"
+    return PersistentVolumeClaimInfo(
+        claim_name=meta.get("name"),
+        access_modes=spec.get("accessModes") or [],
+        volume_mode=spec.get("volumeMode") or "Filesystem",
+        capacity=status.get("capacity") or {},
+        requests=(spec.get("resources") or {}).get("requests") or {},
+        preallocated=preallocated or None,
+    )
 
 
 def _decoded(value: str, field: str) -> bytes:

@@ -21,7 +21,7 @@ from virt_handler.volumes.contents import contents_of
 from virt_handler.volumes.credentials import pull_credentials
 from virt_handler.volumes.objects import Objects
 from virt_types.quantity import to_bytes
-from virt_types.v1 import HostDisk, VirtualMachineInstance, Volume
+from virt_types.v1 import HostDisk, PersistentVolumeClaimInfo, VirtualMachineInstance, Volume
 
 Tell = Callable[[VirtualMachineInstance, str, str], None]
 SYSPREP_LABEL = "unattendCD"
@@ -44,6 +44,12 @@ class Volumes:
         volumes = [volume for volume in vmi.spec.volumes if volume.name not in shared]
         found = await asyncio.gather(*(self._one(vmi, volume, owner) for volume in volumes))
         return {volume.name: source for volume, source in zip(volumes, found, strict=True)}
+
+    def claims(self, vmi: VirtualMachineInstance) -> dict[str, PersistentVolumeClaimInfo]:
+        """What is known of the claims among the VMI's volumes, by volume name."""
+        named = {volume.name: claim for volume in vmi.spec.volumes if (claim := _claim_name(volume))}
+        known = {name: self._objects.claim_info(vmi.metadata.namespace, claim) for name, claim in named.items()}
+        return {name: info for name, info in known.items() if info is not None}
 
     async def _one(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
         safe_paths.component(volume.name, "spec.volumes[].name")
@@ -147,9 +153,8 @@ class Volumes:
         return files
 
     async def _claim(self, vmi: VirtualMachineInstance, volume: Volume, owner: Owner) -> DiskSource:
-        claim, data_volume = volume.persistent_volume_claim, volume.data_volume
-        name = claim.claim_name if claim is not None else data_volume.name if data_volume is not None else ""
-        path = await self._claim_disk(vmi.metadata.namespace, name, owner, volume.name)
+        claim = volume.persistent_volume_claim
+        path = await self._claim_disk(vmi.metadata.namespace, _claim_name(volume), owner, volume.name)
         source = await asyncio.to_thread(_lasting, path)
         return source._replace(readonly=bool(claim is not None and claim.read_only))
 
@@ -173,6 +178,12 @@ class Volumes:
         await asyncio.to_thread(_host_file, volume.host_disk, owner, field, writes=_is_written(vmi, volume.name))
         found = await asyncio.to_thread(_lasting, volume.host_disk.path)
         return found._replace(keep_owner=owner is not None)
+
+
+def _claim_name(volume: Volume) -> str:
+    """The claim that the volume is, "" for another kind."""
+    claim, data = volume.persistent_volume_claim, volume.data_volume
+    return claim.claim_name if claim is not None else data.name if data is not None else ""
 
 
 def _lasting(path: str) -> DiskSource:

@@ -12,7 +12,7 @@ from virt_handler.plugging import VolumeProgress
 from virt_handler.records import End, Lease
 from virt_kube.patch import diff
 from virt_types.codec import from_builtins
-from virt_types.v1 import CPU, VirtualMachineInstance, VirtualMachineInstanceGuestOSInfo
+from virt_types.v1 import CPU, PersistentVolumeClaimInfo, VirtualMachineInstance, VirtualMachineInstanceGuestOSInfo
 
 NOW = 1_800_000_000.0
 DOMAIN = Domain(
@@ -252,3 +252,14 @@ def test_memory_that_was_plugged_is_told() -> None:
     assert later.memory is not None
     assert (later.memory.guest_at_boot, later.memory.guest_current) == ("1Gi", "2Gi")
     assert condition(later, "HotMemoryChange") is None
+
+
+def test_the_claim_of_a_volume_is_told_and_stays() -> None:
+    claim = PersistentVolumeClaimInfo(claim_name="c", capacity={"storage": "1Gi"})
+    found = status.running(vmi(), DOMAIN, LEASES, NOW, status.Kept(claims={"root": claim}))
+    assert {volume.name: volume.persistent_volume_claim_info for volume in found.volume_status} == {
+        "root": claim,
+        "seed": None,
+    }
+    later = status.running(vmi(**status.as_json(found)), DOMAIN, LEASES, NOW)
+    assert later.volume_status == found.volume_status

@@ -49,7 +49,10 @@ def encoded(**values: str) -> dict[str, Any]:
 
 OBJECTS = {
     ("PersistentVolumeClaim", "default/claim"): {"spec": {"resources": {"requests": {"storage": "3Mi"}}}},
-    ("PersistentVolumeClaim", "default/bound"): {"status": {"capacity": {"storage": "5Mi"}}},
+    ("PersistentVolumeClaim", "default/bound"): {
+        "metadata": {"name": "bound"},
+        "status": {"capacity": {"storage": "5Mi"}},
+    },
     ("Secret", "default/seed"): encoded(userData="#cloud-config from secret", networkdata="version: 2"),
     ("Secret", "default/keys"): encoded(
         ann="ssh-ed25519 AAAA ann\n", bob="# at work\nssh-rsa BBBB bob\nssh-rsa CCCC bob\n"
@@ -445,3 +448,14 @@ def test_a_disk_that_cant_be_made_leaves_nothing_that_looks_like_one(
     finally:
         os.close(fd)
     assert (seen, list(tmp_path.iterdir())) == ([False], [])
+
+
+async def test_what_was_read_of_a_claim_is_told_by_volume(layout: Layout) -> None:
+    objects = Objects(FakeApi(OBJECTS))  # type: ignore[arg-type]
+    volumes = Volumes(layout, ImageStore(layout.images, {}, frozenset()), objects, lambda *_: None)
+    machine = vmi({"dataVolume": {"name": "bound"}})
+    assert volumes.claims(machine) == {}
+    await volumes.prepare(machine, None)
+    (found,) = volumes.claims(machine).items()
+    assert found[0] == "vol"
+    assert (found[1].claim_name, found[1].volume_mode, found[1].capacity) == ("bound", "Filesystem", {"storage": "5Mi"})
