@@ -16,6 +16,8 @@ from virt_kube.http import HttpClient
 from virt_kube.leader import LeaderElector, LostLease
 from virt_types.errors import VirtError
 
+log = logging.getLogger("virt_controller.main")
+
 LEASE = "virt-controller"
 
 
@@ -34,9 +36,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if error.hint:
             print(error.hint, file=sys.stderr)
         sys.exit(error.exit_code)
-    except LostLease as error:
-        print(f"virt-controller: {error}; another copy leads", file=sys.stderr)
-        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +86,13 @@ async def _work(client: HttpClient, arguments: argparse.Namespace) -> None:
         return
     identity = f"{socket.gethostname()}_{os.getpid()}"
     elector = LeaderElector(client, arguments.lease_namespace, LEASE, identity)
-    await elector.lead(lambda: run(client, options=options))
+    while True:  # an API server that was away is no reason to end: stand in line again, with empty caches
+        try:
+            await elector.lead(lambda: run(client, options=options))
+        except LostLease as error:
+            log.warning("work stopped reason=LostLease error=%s", error)
+        else:
+            return
 
 
 if __name__ == "__main__":

@@ -82,9 +82,8 @@ def test_what_admission_refuses_is_told_by_field(cluster: RealCluster) -> None:
 def test_an_old_spelling_is_stored_as_todays(cluster: RealCluster) -> None:
     old = json.loads(machine("old", volumes=[{"name": "a", "registryDisk": {"image": "i"}}]))
     old["apiVersion"] = "kubevirt.io/v1alpha2"
-    old["spec"]["template"]["spec"]["domain"] = GUEST["domain"] | {
-        "devices": {"disks": [{"name": "a", "volumeName": "a", "disk": {}}]}
-    }
+    disks = [{"name": "a", "volumeName": "a", "disk": {}}]
+    old["spec"]["template"]["spec"]["domain"]["devices"]["disks"] = disks
     applied = cluster.kubectl.run("apply", "-f", "-", stdin=json.dumps(old))
     assert "is now deprecated" in applied.stderr
     assert "registryDisk" in applied.stderr

@@ -13,8 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.fake_kube import FakeKube
 
+from virt_controller import __main__ as program
 from virt_controller.__main__ import main
+from virt_kube.leader import LostLease
 
 
 def kubeconfig(folder: Path, server: str) -> Path:
@@ -85,6 +88,23 @@ def test_ends_cleanly_when_told_to(tmp_path: Path, empty_api: tuple[str, threadi
     assert process.returncode == 0, told
     assert begin, told
     assert "Traceback" not in told
+
+
+async def test_who_lost_the_lease_stands_in_line_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    led = []
+
+    class Elector:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def lead(self, work: object) -> None:
+            led.append(work)
+            if len(led) < 3:
+                raise LostLease("the API server was away")
+
+    monkeypatch.setattr(program, "LeaderElector", Elector)
+    await program._work(FakeKube(), program._parser().parse_args(["--leader-elect"]))  # type: ignore[arg-type]
+    assert len(led) == 3
 
 
 def test_a_bad_kubeconfig_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
