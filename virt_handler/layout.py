@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from virt_handler.errors import StateError
 from virt_handler.model import GuestFiles
+from virt_kube.directories import make_passable
 
 # sun_path is 108 bytes with its terminating zero.
 MAX_SOCKET_PATH = 107
@@ -86,11 +87,11 @@ class Layout(NamedTuple):
                 f"{MAX_SOCKET_PATH} bytes)",
                 hint="choose a shorter one with --run-dir",
             )
-        _make(self.records, 0o700)
-        _make(self.shares, 0o700)
+        _make(self.records, private=True)
+        _make(self.shares, private=True)
         own = (self.guests, self.kept, self.images, self.volumes)
-        for path in (self.state, self.state / "node", *own, self.run / "vmis"):
-            _make(path, 0o711)
+        for path in (self.state, self.state / "node", *own, self.run, self.run / "vmis"):
+            _make(path)
 
     def make_guest(self, uid: str, owner: tuple[int, int] | None) -> None:
         """Make one guest's directories, for QEMU's user when it is another one (`owner`: uid, gid)."""
@@ -141,12 +142,12 @@ def _hand_over(path: Path, owner: tuple[int, int] | None) -> None:
         os.close(fd)
 
 
-def _make(path: Path, mode: int) -> None:
+def _make(path: Path, *, private: bool = False) -> None:
     try:
-        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        path.mkdir(mode=mode)
-        path.chmod(mode)  # whatever the umask says
-    except FileExistsError:
-        return
+        if private:
+            make_passable(path.parent)
+            path.mkdir(mode=0o700, exist_ok=True)
+        else:
+            make_passable(path)
     except OSError as error:
         raise StateError(f"can't create {path}: {error.strerror}", hint="choose another --state-dir") from None

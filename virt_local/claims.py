@@ -25,7 +25,6 @@ FINAL_PHASES = frozenset({"Succeeded", "Failed"})
 IMAGE = "disk.img"
 OWNER = "claim-uid"
 # QEMU runs as another user and must reach the image it was given, not list what else there is.
-DIRECTORY_MODE = 0o711
 
 
 class ResourceRequests(Base, kw_only=True):

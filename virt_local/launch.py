@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from virt_kube.directories import make_passable
 from virt_local import host
 from virt_local.errors import AddressInUse, NotRunning, RunDirError, StartFailed, StopFailed
 from virt_local.register import ComponentState, Process, Register, start_time
@@ -83,7 +84,7 @@ def _prepare(settings: Settings) -> None:
     places = settings.places
     for path in (places.state, places.run, places.log.parent):
         try:
-            path.mkdir(mode=0o711, parents=True, exist_ok=True)
+            make_passable(path)
         except OSError as err:
             raise _unusable(path, err) from None
         if not os.access(path, os.W_OK | os.X_OK):

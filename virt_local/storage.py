@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from virt_kube.api import AlreadyExists, Json, KubeClient, NotFound
+from virt_kube.directories import make_passable
 from virt_kube.durable import write_durably
 from virt_kube.events import EventRecorder
 from virt_kube.informer import Informer, Key, key_of
@@ -25,7 +26,6 @@ from virt_kube.runner import Fatal, Retry, Runner, Verdict
 from virt_kube.workqueue import WorkQueue
 from virt_local.claims import (
     CLASS,
-    DIRECTORY_MODE,
     IMAGE,
     OWNER,
     PERSISTENT_VOLUMES,
@@ -263,7 +263,8 @@ def _volume(claim: Claim, name: str, directory: Path, storage_class: StorageClas
 
 def _provision(directory: Path, uid: str, size: int | None) -> None:
     """Make the directory and, with a size, its image; done before, it only checks that they are this claim's."""
-    directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    for each in (directory.parent, directory):
+        make_passable(each)
     owner = directory / OWNER
     if not owner.exists():
         write_durably(owner, uid.encode())

@@ -20,6 +20,7 @@ from virt_handler.volumes import cloudinit, disk_images, iso, safe_paths
 from virt_handler.volumes.contents import contents_of
 from virt_handler.volumes.credentials import pull_credentials
 from virt_handler.volumes.objects import Objects
+from virt_kube.directories import make_passable
 from virt_types.quantity import to_bytes
 from virt_types.v1 import HostDisk, PersistentVolumeClaimInfo, VirtualMachineInstance, Volume
 
@@ -213,7 +214,7 @@ def _claim_file(volumes: Path, parts: list[str], capacity: int, owner: Owner, fi
     """The claim's disk image; made sparse, as large as the claim, when its directory is still empty."""
     place = volumes.joinpath(*parts)
     for directory in (place.parent, place):
-        directory.mkdir(mode=0o711, exist_ok=True)
+        make_passable(directory)
     with safe_paths.directory(volumes, parts, field) as fd:
         found = safe_paths.regular_file(fd, DISK, field, str(place / DISK))
         if found is None:

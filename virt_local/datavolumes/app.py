@@ -15,12 +15,12 @@ from aiohttp import web
 from virt_handler.images.store import ImageStore
 from virt_kube.api import KubeClient
 from virt_kube.clock import system_clock
+from virt_kube.directories import make_passable
 from virt_kube.events import EventRecorder
 from virt_kube.informer import Key
 from virt_kube.runner import Runner
 from virt_kube.unix_sockets import listen_privately
 from virt_kube.workqueue import WorkQueue
-from virt_local.claims import DIRECTORY_MODE
 from virt_local.datavolumes.caches import Caches
 from virt_local.datavolumes.controller import DataVolumeController
 from virt_local.datavolumes.fill import Filler
@@ -88,7 +88,7 @@ class _Images:
 
 async def run(client: KubeClient, options: Options, ready: Callable[[], None] = lambda: None) -> None:
     """Until cancelled."""
-    await asyncio.to_thread(_prepare, options.images)
+    await asyncio.to_thread(make_passable, options.images)  # for the user that qemu-img runs as
     caches, events, images = Caches(client), EventRecorder(client, "datavolume-controller"), _Images(options)
     filler = Filler(client, options.volumes, images, options.http_mirrors, caches.user_of)
     async with asyncio.TaskGroup() as tasks:
@@ -128,8 +128,3 @@ async def _listen(uploads: Uploads, servers: UploadServers) -> tuple[web.AppRunn
     uploads.url = f"https://{host}:{proxy.addresses[0][1]}"
     log.info("upload proxy listens url=%s", uploads.url)
     return api, proxy
-
-
-def _prepare(images: Path) -> None:
-    # Entered, not listed, by the user that qemu-img runs as.
-    images.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
