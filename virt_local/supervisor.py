@@ -16,7 +16,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from virt_kube.threads import in_thread
 from virt_local.components import FACTORIES, Api, Context, Run
+from virt_local.errors import RunDirError
 from virt_local.register import ComponentState, Process, Register, start_time
 from virt_local.settings import COMPONENTS, Settings
 from virt_types.errors import VirtError
@@ -150,15 +152,13 @@ class Supervisor:
         self.process.ready = self._ready >= self.process.components.keys()
 
         def write() -> None:
-            with self._register.locked():
-                self._register.put(self.process)
+            try:
+                with self._register.locked():
+                    self._register.put(self.process)
+            except (OSError, RunDirError) as error:  # a full /run: the cluster goes on, only its status is old
+                log.warning("status not written error=%s", error)
 
-        writing = asyncio.ensure_future(asyncio.to_thread(write))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await writing  # or it would write after whoever ends us has removed our entry
-            raise
+        await in_thread(write)  # to its end: whoever ends us removes our entry after that
 
 
 def _text(err: BaseException) -> str:

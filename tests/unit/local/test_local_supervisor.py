@@ -123,3 +123,28 @@ async def test_an_end_while_a_crash_is_written_down_is_an_end(tmp_path: Path, mo
         await task
     assert runs == ["run"]
     assert Register(chosen.places.register).find(os.getpid()) is None, "the write that was under way came first"
+
+
+async def test_a_status_that_cant_be_written_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[str] = []
+
+    async def steady(_context: Any, ready: Callable[[], None]) -> None:
+        ready()
+        await asyncio.Event().wait()
+
+    def full(_self: Register, _process: Any) -> None:
+        refused.append("put")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(supervisor, "FACTORIES", {"proxy": steady})
+    chosen = settings(tmp_path, "proxy")
+    chosen.places.run.mkdir(parents=True)
+    monkeypatch.setattr(Register, "put", full)
+    running = Supervisor(chosen)
+    task = asyncio.create_task(running.run())
+    async with asyncio.timeout(5):
+        while len(refused) < 2:  # noqa: ASYNC110  polls what has no event
+            await asyncio.sleep(0.01)
+    assert running.process.components["proxy"].restarts == 0
+    running.stop()
+    await asyncio.wait_for(task, 5)
