@@ -9,7 +9,7 @@ import typer
 
 from virt_types.durations import seconds
 from virtctl import manifests
-from virtctl.errors import ApiRefusal, UsageError, WaitFailed
+from virtctl.errors import ApiRefusal, Unreachable, UsageError, WaitFailed
 from virtctl.http import JSON
 from virtctl.options import NO_GRACE_PERIOD, GracePeriod, client_of
 from virtctl.progress import Progress
@@ -75,9 +75,11 @@ def command(
     options = _options(cascade, grace_period, now=now)
     if bool(words) == bool(file):
         raise UsageError("name what to delete: KIND NAME..., or -f FILE", hint="virtctl delete vm myvm")
+    if (limit := seconds(timeout)) is None:
+        raise UsageError(f'invalid argument "{timeout}" for "--timeout" flag: it is not a duration such as 30s or 5m')
     client = client_of(ctx)
     targets = _of_manifests(client, file) if file else _of_words(client, words or [])
-    deadline = time.monotonic() + (seconds(timeout) or 0.0)
+    deadline = time.monotonic() + limit
     waiting: list[tuple[Target, str]] = []
     for target in targets:
         try:
@@ -135,7 +137,8 @@ def _uid(answer: Json) -> str:
 def _wait(client: Client, waiting: list[tuple[Target, str]], deadline: float, timeout: str) -> None:
     with Progress() as progress:
         for target, uid in waiting:
-            while (left := _still_there(client, target, uid)) is not None:
+            left: Json | None = {}
+            while (left := _still_there(client, target, uid, left)) is not None:
                 held = ", ".join((left.get("metadata") or {}).get("finalizers") or []) or "nothing we know of"
                 if time.monotonic() >= deadline:
                     raise WaitFailed(
@@ -147,10 +150,12 @@ def _wait(client: Client, waiting: list[tuple[Target, str]], deadline: float, ti
                 time.sleep(POLL_SECONDS)
 
 
-def _still_there(client: Client, target: Target, uid: str) -> Json | None:
-    """The object, unless it is gone or another of its name has taken its place."""
+def _still_there(client: Client, target: Target, uid: str, before: Json | None) -> Json | None:
+    """The object, unless it is gone or another of its name has taken its place; as `before` while no server answers."""
     try:
         current = client.json("GET", target.path)
+    except Unreachable:
+        return before
     except ApiRefusal as error:
         if error.code != 404:
             raise

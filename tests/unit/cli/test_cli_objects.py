@@ -377,6 +377,16 @@ def test_delete_waits_until_it_is_gone_or_another(api: FakeApi, virtctl: Run) ->
     assert virtctl("delete", "vm", "a", "--wait=false").code == 0
 
 
+def test_delete_waits_through_a_restart_of_the_server(api: FakeApi, virtctl: Run) -> None:
+    def hang_up(handler: Handler) -> None:
+        handler.close_connection = True
+
+    mine = {"metadata": {"uid": "mine"}, "status": {"printableStatus": "Terminating"}}
+    api.on("DELETE", f"{VM}/a", (200, mine))
+    api.on("GET", f"{VM}/a", (200, mine), hang_up, hang_up, (200, {"metadata": {"uid": "another"}}))
+    assert virtctl("delete", "vm", "a").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -384,6 +394,7 @@ def test_delete_waits_until_it_is_gone_or_another(api: FakeApi, virtctl: Run) ->
         (["vm"], "no name was specified"),
         (["vm/"], '"vm/" is not KIND/NAME'),
         (["vm", "a", "--cascade=no"], "invalid cascade value (no)"),
+        (["vm", "a", "--timeout=soon"], 'invalid argument "soon" for "--timeout" flag'),
         (["vm", "a", "--now", "--grace-period=3"], "--now and --grace-period cannot be specified together"),
         (["nonsense", "a"], 'the server doesn\'t have a resource type "nonsense"'),
         (["vm", "a"], 'virtualmachines.kubevirt.io "a" not found'),
@@ -393,6 +404,8 @@ def test_delete_errors(api: FakeApi, virtctl: Run, arguments: list[str], expecte
     core(api)
     result = virtctl("delete", *arguments)
     assert (result.code, result.out) == (1, "")
+    if "not found" not in expected:
+        assert "DELETE" not in [seen.method for seen in api.seen]
     assert expected in result.err
 
 
