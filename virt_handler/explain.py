@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 
 import typer
 
-from virt_handler.instances import sources_of
+from virt_handler.instances import even_if_refused
 from virt_handler.model import Host
 from virt_handler.provenance import Explained, Item, Origin, Origins, explain
 from virt_handler.render import (
     Files,
     Kvm,
     Node,
-    SkipValidation,
+    Strict,
     at,
     host_of,
+    machines_of,
     neighbours_of,
     objects_of,
     opened_source,
+    refused,
     show,
 )
 from virt_types.errors import VirtError
@@ -30,7 +33,7 @@ ALWAYS = "always"
 WIDEST = 60
 
 
-def explain_command(files: Files, kvm: Kvm = False, node: Node = None, skip_validation: SkipValidation = False) -> None:
+def explain_command(files: Files, kvm: Kvm = False, node: Node = None, strict: Strict = False) -> None:
     """Print which field of a manifest, or which default, every element of its domain came from.
 
     Of a VirtualMachineInstanceReplicaSet or VirtualMachinePool the first replica is shown; the others are like it.
@@ -47,7 +50,7 @@ def explain_command(files: Files, kvm: Kvm = False, node: Node = None, skip_vali
             for note in passed:
                 typer.echo(note, err=True)
             for where, obj in objects:
-                failed |= not _explained(where, obj, host, beside, validate=not skip_validation)
+                failed |= not _explained(where, obj, host, beside, strict=strict)
         except VirtError as error:
             failed = True
             show(error)
@@ -55,13 +58,16 @@ def explain_command(files: Files, kvm: Kvm = False, node: Node = None, skip_vali
         raise typer.Exit(1)
 
 
-def _explained(where: str, obj: dict[str, object], host: Host, beside: Neighbours, *, validate: bool) -> bool:
+def _explained(where: str, obj: dict[str, object], host: Host, beside: Neighbours, *, strict: bool) -> bool:
     try:
-        machines, notes = sources_of(obj, validate=validate, beside=beside)
+        machines, notes, refusal = machines_of(obj, beside, strict=strict)
         for note in notes:
             typer.echo(f"{where}: {note}", err=True)
         for machine in machines[:1]:
-            for line in lines_of(explain(machine, host, validate=validate)):
+            explained, reason = even_if_refused(partial(explain, machine, host), strict=strict)
+            for note in refused(refusal or reason):
+                typer.echo(f"{where}: {note}", err=True)
+            for line in lines_of(explained):
                 typer.echo(line)
     except VirtError as error:
         show(at(where, error))

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from virt_handler.errors import RenderError
 from virt_types import codec, crds, labels, legacy, structural
 from virt_types.defaults import default_vmi, disks_for_bare_volumes
-from virt_types.errors import Cause
+from virt_types.errors import Cause, VirtError
 from virt_types.expansion.offline import Neighbours, Resolved, filled, refers, resolved
 from virt_types.expansion.preferences import add_automatic_input
 from virt_types.kinds import KINDS as ALL_KINDS
@@ -26,12 +26,14 @@ from virt_types.v1 import Firmware, VirtualMachine, VirtualMachineInstance
 from virt_types.validation import validate_vmi
 
 Json = dict[str, Any]
+Made = TypeVar("Made")
 
 KINDS = ("VirtualMachine", "VirtualMachineInstance", "VirtualMachineInstanceReplicaSet", "VirtualMachinePool")
 # What KubeVirt derives the identity of its oldest machines from; here it keeps the output the same every time.
 IDENTITY = uuid.UUID("6a1a24a1-4061-4607-8bf4-a3963d0c5895")
 # Which features a cluster has switched on does not matter to what they look like.
 EVERYTHING_ON: Settings = DEFAULT._replace(gates=dict.fromkeys(DEFAULT.gates, True))
+INVALID = "Invalid"  # the reason of what admission refuses
 SHOWN_CAUSES = 5
 MOST_REPLICAS = 10_000
 
@@ -94,6 +96,22 @@ def completed(source: Source, *, validate: bool = True) -> VirtualMachineInstanc
     if validate:
         _refuse(validate_vmi(vmi, EVERYTHING_ON))
     return vmi
+
+
+def even_if_refused(make: Callable[[bool], Made], *, strict: bool) -> tuple[Made, str]:
+    """What `make` gives, told whether to validate, and what admission would say against it (empty: nothing).
+
+    Raises that if `strict`, or where nothing can be made of it unchecked either.
+    """
+    try:
+        return make(True), ""
+    except RenderError as refusal:
+        if strict or refusal.reason != INVALID:
+            raise
+        try:
+            return make(False), refusal.message
+        except VirtError:
+            raise refusal from None
 
 
 def _expanded(obj: Json, kind: str) -> Iterator[Source]:
@@ -218,4 +236,4 @@ def _refuse(causes: list[Cause]) -> None:
         return
     texts = [it.message if it.field in it.message else f"{it.field}: {it.message}" for it in causes[:SHOWN_CAUSES]]
     more = f"; and {len(causes) - SHOWN_CAUSES} more" if len(causes) > SHOWN_CAUSES else ""
-    raise RenderError("; ".join(texts) + more, reason="Invalid")
+    raise RenderError("; ".join(texts) + more, reason=INVALID)

@@ -79,7 +79,7 @@ class _Variation(NamedTuple):
     guests: list[Make]
 
 
-def explain(source: Source, host: Host, *, validate: bool = True) -> Explained:
+def explain(source: Source, host: Host, validate: bool = True) -> Explained:
     """The domain of a machine and the origin of each of its items; raises VirtError where it can't be rendered."""
     vmi = completed(source, validate=validate)
     guest = preview(vmi, node=host)

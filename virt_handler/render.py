@@ -18,8 +18,8 @@ from virt_handler import node_file
 from virt_handler.domain import obstacles, omissions, preview, render
 from virt_handler.domain.preview import NODE
 from virt_handler.errors import RenderError
-from virt_handler.instances import KINDS, Source, completed, makes_guests, sources_of
-from virt_handler.model import Host
+from virt_handler.instances import KINDS, Source, completed, even_if_refused, makes_guests, sources_of
+from virt_handler.model import Guest, Host
 from virt_types import manifest
 from virt_types.errors import VirtError
 from virt_types.expansion.offline import Neighbours, is_neighbour
@@ -32,7 +32,7 @@ Kvm = Annotated[bool, typer.Option("--kvm/--emulation", help="Domain type kvm, o
 Node = Annotated[
     Path | None, typer.Option("--node", help="Description of the node (YAML or JSON); else one like KubeVirt's.")
 ]
-SkipValidation = Annotated[bool, typer.Option("--skip-validation", help="Take also what admission would refuse.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail on what admission or libvirt would refuse.")]
 
 
 NO_MACHINE = "these files have sizes, preferences and presets only, and no machine"
@@ -55,15 +55,16 @@ def render_command(
     output: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Write NAME.xml files there instead of printing.")
     ] = None,
-    skip_validation: SkipValidation = False,
+    strict: Strict = False,
 ) -> None:
     """Print the libvirt domain XML of machines in manifests, without touching libvirt.
 
-    A VirtualMachineInstanceReplicaSet or VirtualMachinePool gives a domain for each of its replicas.
+    A VirtualMachineInstanceReplicaSet or VirtualMachinePool gives a domain for each of its replicas. What admission or
+    libvirt would refuse is said on standard error.
     """
     failed = False
     written: set[tuple[str, str]] = set()
-    for result in _all(files, kvm=kvm, node=node, validate=not skip_validation):
+    for result in _all(files, kvm=kvm, node=node, strict=strict):
         for note in result.notes:
             typer.echo(note, err=True)
         try:
@@ -77,7 +78,7 @@ def render_command(
         raise typer.Exit(1)
 
 
-def _all(files: list[str], *, kvm: bool, node: Path | None, validate: bool) -> Iterator[Rendered]:
+def _all(files: list[str], *, kvm: bool, node: Path | None, strict: bool) -> Iterator[Rendered]:
     try:
         host = host_of(node, kvm=kvm)
     except VirtError as error:
@@ -90,7 +91,7 @@ def _all(files: list[str], *, kvm: bool, node: Path | None, validate: bool) -> I
         try:
             if isinstance(text, VirtError):
                 raise text
-            for result in render_manifest(text, name, host=host, validate=validate, beside=beside):
+            for result in render_manifest(text, name, host=host, strict=strict, beside=beside):
                 made = True
                 yield result
         except VirtError as error:
@@ -118,7 +119,7 @@ def neighbours_of(texts: Iterable[bytes]) -> Neighbours:
 
 
 def render_manifest(
-    text: bytes, source: str, *, host: Host = NODE, validate: bool = True, beside: Neighbours | None = None
+    text: bytes, source: str, *, host: Host = NODE, strict: bool = False, beside: Neighbours | None = None
 ) -> Iterator[Rendered]:
     """The domain of each machine; one that fails stops none. Raises ManifestError for unreadable text."""
     beside = beside or neighbours_of([text])
@@ -127,25 +128,47 @@ def render_manifest(
         yield Rendered("", notes=passed)
     for where, obj in objects:
         try:
-            machines, old = sources_of(obj, validate=validate, beside=beside)
+            machines, notes, refusal = machines_of(obj, beside, strict=strict)
         except VirtError as error:
             yield Rendered("", error=at(where, error))
             continue
-        if old:
-            yield Rendered("", notes=tuple(f"{where}: {note}" for note in old))
+        if notes:
+            yield Rendered("", notes=tuple(f"{where}: {note}" for note in notes))
         for machine in machines:
-            yield _rendered(machine, where, host, validate=validate)
+            yield _rendered(machine, where, host, refusal, strict=strict)
 
 
-def _rendered(machine: Source, where: str, host: Host, *, validate: bool) -> Rendered:
+def machines_of(obj: dict[str, Any], beside: Neighbours, *, strict: bool) -> tuple[list[Source], list[str], str]:
+    """The machines of a manifest's object, what is old in it, and what admission has against it; raises VirtError."""
+    (machines, old), refusal = even_if_refused(
+        lambda validate: sources_of(obj, validate=validate, beside=beside), strict=strict
+    )
+    return machines, old, refusal
+
+
+def refused(reason: str) -> tuple[str, ...]:
+    """The note on what admission has against a machine, if anything."""
+    return (f"admission will refuse this: {reason}",) if reason else ()
+
+
+def _rendered(machine: Source, where: str, host: Host, refusal: str, *, strict: bool) -> Rendered:
+    """`refusal`: what admission has against the object the machine is made of."""
     try:
-        vmi = completed(machine, validate=validate)
-        guest = preview(vmi, node=host)
-        text = render(guest)
-        notes = [*omissions(guest), *(f"libvirt will refuse this: {it.message}" for it in obstacles(guest))]
-        return Rendered(vmi.metadata.name, vmi.metadata.namespace, text, tuple(f"{where}: {note}" for note in notes))
+        (guest, text), reason = even_if_refused(lambda validate: _domain(machine, host, validate), strict=strict)
+        against = obstacles(guest)
+        if strict and against:
+            raise RenderError(f"libvirt will refuse this: {against[0].message}", hint=against[0].hint)
+        by_libvirt = (f"libvirt will refuse this: {it.message}" for it in against)
+        notes = (*refused(refusal or reason), *omissions(guest), *by_libvirt)
+        meta = guest.vmi.metadata
+        return Rendered(meta.name, meta.namespace, text, tuple(f"{where}: {note}" for note in notes))
     except VirtError as error:
-        return Rendered("", error=at(where, error))
+        return Rendered("", error=at(where, RenderError(refusal) if refusal else error))
+
+
+def _domain(machine: Source, host: Host, validate: bool) -> tuple[Guest, str]:
+    guest = preview(completed(machine, validate=validate), node=host)
+    return guest, render(guest)
 
 
 def objects_of(text: bytes, source: str) -> tuple[list[tuple[str, dict[str, Any]]], tuple[str, ...]]:

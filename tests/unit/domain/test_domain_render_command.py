@@ -96,14 +96,32 @@ def test_a_missing_file() -> None:
     assert "error: /does/not/exist.yaml: no such file or directory" in err
 
 
-def test_what_admission_would_refuse_renders_only_when_told_so() -> None:
-    text = (
-        HEAD + "  domain: {memory: {guest: 64Mi}, devices: {interfaces: [{name: n}]}}\n  networks: [{name: n, pod: {}}]"
-    )
-    refused, shown = run("-f", "-", text=text), run("-f", "-", "--skip-validation", text=text)
-    assert refused[0] == 1
-    assert "interface" in refused[2]
+REFUSED = [
+    # devices, who refuses it, why
+    ("video: {type: vga}, autoattachGraphicsDevice: false", "admission", "spec.domain.devices.video: Video"),
+    ("inputs: [{name: i}]", "admission", "spec.domain.devices.inputs[0].type: Required value"),
+    ("disks: [{name: d, cdrom: {bus: usb}}, {name: e, lun: {bus: sata}}]", "libvirt", "a LUN is on a SCSI bus"),
+]
+VOLUME = "\n  volumes: [{name: e, persistentVolumeClaim: {claimName: e}}]"
+
+
+@pytest.mark.parametrize(("devices", "who", "why"), REFUSED)
+def test_what_would_be_refused_is_rendered_and_said_unless_strict(devices: str, who: str, why: str) -> None:
+    text = HEAD + DOMAIN % devices + (VOLUME if "lun" in devices else "")
+    shown, strict = run("-f", "-", text=text), run("-f", "-", "--strict", text=text)
     assert shown[0] == 0
+    assert parsed(shown[1]).tag == "domain"
+    assert f"stdin:1: {who} will refuse this: " in shown[2]
+    assert why in shown[2]
+    assert strict[:2] == (1, "")
+    assert why in strict[2]
+
+
+def test_what_is_no_domain_at_all_is_refused_in_admissions_words() -> None:
+    code, out, err = run("-f", "-", text=HEAD + DOMAIN % "disks: [{name: ghost}], sound: {name: s, model: sb16}")
+    assert (code, out) == (1, "")
+    assert "spec.domain.devices.disks[0].Name 'ghost' not found" in err
+    assert "Sound device type is not supported" in err, "all of it at once"
 
 
 TEMPLATE = "{spec: {domain: {memory: {guest: 64Mi}, devices: {autoattachPodInterface: false}}}}"
@@ -150,8 +168,8 @@ TYPES = [
 
 
 @pytest.mark.parametrize(("text", "field"), TYPES)
-def test_a_wrong_type_is_refused_even_without_validation(text: str, field: str) -> None:
-    code, out, err = run("-f", "-", "--skip-validation", text=text)
+def test_a_wrong_type_is_refused(text: str, field: str) -> None:
+    code, out, err = run("-f", "-", text=text)
     assert (code, out) == (1, "")
     assert field in err
     assert "Traceback" not in err
