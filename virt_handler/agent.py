@@ -22,6 +22,7 @@ from virt_handler.errors import HandlerError, HypervisorError, HypervisorUnreach
 from virt_handler.keeper import Keeper
 from virt_handler.launch import Launcher
 from virt_handler.libvirt_host import LibvirtHost
+from virt_handler.probes import LIVENESS_REASON
 from virt_handler.records import End, Record, Records, ShutdownClock
 from virt_kube.api import Invalid, JsonPatch, KubeClient, NotFound
 from virt_kube.clock import rfc3339
@@ -43,6 +44,14 @@ FIRST_BACKOFF, MAX_BACKOFF = 5.0, 300.0
 SILENCE = 15.0
 # A frozen guest hears no shutdown; this long its agent may take to thaw it.
 THAW_BEFORE_SHUTDOWN = 10.0
+# What an event calls the end of a guest that failed, by its reason; any other is a crash.
+FAILED_HOW = {
+    "GracePeriodExceeded": "was destroyed",
+    "GuestDestroyed": "was destroyed",
+    "GuestLost": "was lost",
+    "NodeRestarted": "was lost",
+    LIVENESS_REASON: "was ended",
+}
 
 
 @dataclass
@@ -301,11 +310,13 @@ class Agent:
         await self.libvirt.shut_down(domain.uuid, agent=domain.agent_connected)
 
     async def _finish(self, seen: Seen, end: End) -> None:
-        if await asyncio.to_thread(self.records.change, seen.uid, end=end) is None:
+        record = await asyncio.to_thread(self.records.change, seen.uid, end=end)
+        if record is None:
             return
         log.info("guest ended uid=%s phase=%s reason=%s", seen.uid, end.phase, end.reason)
         if end.phase == "Failed":
-            self._tell(seen.vmi, "Warning", "Stopped", f"The VirtualMachineInstance crashed. ({end.message})")
+            what = FAILED_HOW.get(end.reason, "crashed") if record.stage == "started" else "was not started"
+            self._tell(seen.vmi, "Warning", "Stopped", f"The VirtualMachineInstance {what}. ({end.message})")
         else:
             self._tell(seen.vmi, "Normal", "Stopped", "The VirtualMachineInstance was shut down.")
 

@@ -39,5 +39,10 @@ async def test_what_libvirt_would_refuse_is_refused_before_by_its_field(cluster:
     (ready,) = [it for it in vmi["status"]["conditions"] if it["type"] == "Ready"]
     assert "spec.domain.devices.disks[0].lun: volume 'boot' is a file" in ready["message"]
     assert "default_refused" not in [domain.name() for domain in connection.listAllDomains()]
+
+    async def told() -> str:
+        return next((message for reason, message in await cluster.events() if reason == "Stopped"), "")
+
+    assert (await cluster.until(told)).startswith("The VirtualMachineInstance was not started. (spec.")
     await cluster.delete("refused")
     await cluster.until_gone("refused")
