@@ -121,6 +121,26 @@ _TYPES = (
 )
 
 
+_LOOK = ("delete", "get", "list", "watch")
+# What every cluster has and nothing here would act on: there are none, and none can be created. kubectl looks at them
+# whether anybody uses them or not: `apply --prune`, `describe namespace` and `cluster-info dump` fail without.
+_NONE_HERE = tuple(
+    ResourceType(group, plural, kind, short_names=short_names, verbs=_LOOK)
+    for group, plural, kind, short_names in (
+        ("", "limitranges", "LimitRange", ("limits",)),
+        ("", "replicationcontrollers", "ReplicationController", ("rc",)),
+        ("", "resourcequotas", "ResourceQuota", ("quota",)),
+        ("apps", "daemonsets", "DaemonSet", ("ds",)),
+        ("apps", "deployments", "Deployment", ("deploy",)),
+        ("apps", "replicasets", "ReplicaSet", ("rs",)),
+        ("apps", "statefulsets", "StatefulSet", ("sts",)),
+        ("batch", "cronjobs", "CronJob", ("cj",)),
+        ("batch", "jobs", "Job", ()),
+        ("networking.k8s.io", "ingresses", "Ingress", ("ing",)),
+    )
+)
+
+
 def _with_schema(resource: ResourceType) -> ResourceType:
     versions = tuple(replace(version, schema=partial(schema, type_name(resource))) for version in resource.versions)
     return replace(resource, versions=versions)
@@ -131,7 +151,7 @@ def type_name(resource: ResourceType) -> str:
     return "events.Event" if resource.view_of else resource.kind
 
 
-BUILTINS = {(resource.group, resource.plural): _with_schema(resource) for resource in _TYPES}
+BUILTINS = {(resource.group, resource.plural): _with_schema(resource) for resource in (*_TYPES, *_NONE_HERE)}
 CRD = BUILTINS["apiextensions.k8s.io", "customresourcedefinitions"]
 NAMESPACE = BUILTINS["", "namespaces"]
 SERVICE = BUILTINS["", "services"]

@@ -74,15 +74,13 @@ def _shown(obj: Json) -> Shown:
     ):
         word = "SchedulingGated"
     first = status.get("initContainerStatuses") or []
-    begun, up = _beginning(first, sidecars, len(spec.get("initContainers") or []))
-    counted = first
+    begun, up, counted = _beginning(first, sidecars, len(spec.get("initContainers") or []))
+    word = begun or word
     if not begun or _holds(obj, "Initialized"):
         main = status.get("containerStatuses") or []
-        counted = [found for found in first if found.get("name") in sidecars] + main
+        counted = [found for found in counted if found.get("name") in sidecars] + main
         up += sum(_runs(found) for found in main)
         word = _word(main, word, ready=_holds(obj, "Ready"))
-    else:
-        word = begun
     total = len(spec.get("containers") or []) + len(sidecars)
     ends = [found["lastState"]["terminated"].get("finishedAt") or "" for found in counted if _ended_before(found)]
     return Shown(word, up, total, sum(found.get("restartCount") or 0 for found in counted), max(ends, default=""))
@@ -98,8 +96,8 @@ def _runs(container: Json) -> bool:
     return bool(container.get("ready") and state.get("running") is not None and not stuck)
 
 
-def _beginning(statuses: list[Json], sidecars: set[str], total: int) -> tuple[str, int]:
-    """The word while containers that come first are at work, empty after; and how many sidecars are ready."""
+def _beginning(statuses: list[Json], sidecars: set[str], total: int) -> tuple[str, int, list[Json]]:
+    """The word while those that come first are at work, empty after; how many sidecars are ready; who had a turn."""
     up = 0
     for number, container in enumerate(statuses):
         state = container.get("state") or {}
@@ -109,10 +107,9 @@ def _beginning(statuses: list[Json], sidecars: set[str], total: int) -> tuple[st
         if container.get("name") in sidecars and container.get("started"):
             up += bool(container.get("ready"))
             continue
-        if ended is not None:
-            return f"Init:{_end(ended)}", up
-        return f"Init:{waiting}" if waiting and waiting != "PodInitializing" else f"Init:{number}/{total}", up
-    return "", up
+        word = _end(ended) if ended is not None else waiting if waiting and waiting != "PodInitializing" else ""
+        return f"Init:{word or f'{number}/{total}'}", up, statuses[: number + 1]
+    return "", up, statuses
 
 
 def _end(terminated: Json) -> str:

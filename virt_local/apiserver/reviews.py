@@ -12,6 +12,7 @@ import msgspec
 from virt_kube.admission import UserInfo
 from virt_kube.api import ApiError, Json
 from virt_kube.roles import Rule, as_json
+from virt_local.apiserver import metadata
 from virt_local.apiserver.authn import Authenticator
 from virt_local.apiserver.authz import Authorizer
 from virt_local.apiserver.discovery import REVIEWS
@@ -59,7 +60,7 @@ class Reviews:
         meta = {"namespace": namespace} if namespace else {}
         body: Json = {"kind": kind, "apiVersion": f"{group}/v1", "metadata": meta | (obj.get("metadata") or {})}
         if kind == "SelfSubjectReview":
-            body["metadata"] = {"creationTimestamp": None} | body["metadata"]
+            body["metadata"] = body["metadata"] | {"creationTimestamp": metadata.now()}
         else:
             body["spec"] = spec
         return msgspec.json.encode(body | {"status": status})

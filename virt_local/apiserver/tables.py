@@ -19,12 +19,6 @@ from virt_local.apiserver.jsonpath import compile_path
 from virt_local.apiserver.registry import Column
 
 INCLUDE = ("None", "Metadata", "Object")
-_TYPES: dict[str, tuple[type, ...]] = {
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "string": (str,),
-}
 
 
 def definitions(call: Call) -> list[Json]:
@@ -64,21 +58,23 @@ def row(call: Call, value: bytes, include: str) -> Json:
 
 
 def _cell(column: Column, obj: Json) -> Any:
-    """A cell of a printer column; what isn't there or has another type is null."""
+    """A cell of a printer column: the first value its path finds; what isn't there or has another type is null."""
     try:
         found = compile_path(column.path)(obj)
     except ValueError:
         return None
-    if not found:
+    value = found[0] if found else None
+    if value is None:
         return None
-    value = found[0]
-    if column.type == "date":
-        return age(value)
-    if column.type == "string":
-        return _text(value) if len(found) == 1 or not isinstance(value, str) else ",".join(map(str, found))
-    if isinstance(value, bool) and column.type != "boolean":
-        return None
-    return value if isinstance(value, _TYPES.get(column.type, (object,))) else None
+    match column.type:
+        case "date":
+            return age(value) if isinstance(value, str) else None
+        case "string":
+            return _text(value)
+        case "boolean":
+            return value if isinstance(value, bool) else None
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return int(number) if column.type == "integer" and number is not None else number
 
 
 def _text(value: Any) -> str:
