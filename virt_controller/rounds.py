@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from virt_controller.vm.effects import EffectFailed
-from virt_controller.vm.observed import Failure
+from virt_controller.decisions import Decision, EffectFailed, Failure
 from virt_kube.api import Conflict, Invalid, NotFound
 from virt_kube.events import EventRecorder
 from virt_kube.informer import Key, Object
@@ -22,22 +21,11 @@ log = logging.getLogger("virt_controller.rounds")
 K = TypeVar("K")
 
 
-class Decision(Protocol):
-    """What each kind's `decide` gives."""
-
-    @property
-    def effects(self) -> tuple[Any, ...]: ...
-    @property
-    def again_after(self) -> float | None: ...
-    @property
-    def pending(self) -> bool: ...
-
-
 class Look(NamedTuple):
     """One look at `obj`. `records`: the first effect writes its status. `again`: what to wait for when all is done."""
 
     obj: Object
-    decision: Decision
+    decision: Decision[Any]
     records: bool
     carry_out: Callable[[Any], Awaitable[None]]
     again: Callable[[float | None], Verdict]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from virt_controller.caches import Caches
+from virt_controller.decisions import EffectFailed, Failure
 from virt_controller.lasting import is_lasting, look_again
 from virt_controller.members import all_of, disowning, in_growing_batches
 from virt_controller.objects import PersistentVolumeClaim
@@ -30,8 +31,6 @@ from virt_controller.pool.heal import times_in_a_row
 from virt_controller.pool.machine import build_machine, name_of, renewed
 from virt_controller.pool.observed import Member, Observed
 from virt_controller.revisions import decode_revision, prune, revision, store
-from virt_controller.vm.effects import EffectFailed
-from virt_controller.vm.observed import Failure
 from virt_controller.vm.strategy import START, STOP, strategy
 from virt_kube.api import (
     AlreadyExists,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from virt_controller.caches import STRAY_INDEX, Caches
+from virt_controller.decisions import Failure
 from virt_controller.members import BURST, COALESCE_SECONDS, PAUSED, condition_of
 from virt_controller.objects import ControllerRevision
 from virt_controller.phase import is_going
@@ -19,7 +20,6 @@ from virt_controller.pool.machine import name_of
 from virt_controller.pool.observed import Member, Observed
 from virt_controller.revisions import OWNER_INDEX, data_of
 from virt_controller.rounds import Look, settle, uid_of
-from virt_controller.vm.observed import Failure
 from virt_kube.api import Conflict, Invalid, KubeClient, NotFound
 from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
+from virt_controller import decisions
 from virt_types.pool.v1beta1 import VirtualMachinePoolStatus
 
 
@@ -112,13 +113,4 @@ Effect = (
     | WriteStatus
 )
 
-
-class Decision(NamedTuple):
-    """Effects to carry out now, in order, and when to look again though nothing happened (seconds).
-
-    `pending`: something besides the status has to change.
-    """
-
-    effects: tuple[Effect, ...] = ()
-    again_after: float | None = None
-    pending: bool = False
+Decision: TypeAlias = decisions.Decision[Effect]

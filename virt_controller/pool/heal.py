@@ -6,10 +6,10 @@ a row rests longer: a VM is left alone for 10·n² s (at most 300) after it was 
 
 from __future__ import annotations
 
+from virt_controller.backoff import backoff
 from virt_controller.members import created_at
 from virt_controller.pool.effects import Effect, Recreate
 from virt_controller.pool.observed import Member, Observed
-from virt_controller.vm.failures import backoff
 from virt_kube.clock import parse_time
 from virt_types import labels
 from virt_types.durations import seconds

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from virt_controller.decisions import Failure
 from virt_controller.members import selector_of
 from virt_controller.phase import is_final, is_going
 from virt_controller.replicas.observed import is_ready
-from virt_controller.vm.observed import Failure
 from virt_controller.vm.strategy import strategy
 from virt_types import labels
 from virt_types.pool.v1beta1 import VirtualMachinePool, VirtualMachinePoolSpec

@@ -7,13 +7,12 @@ import secrets
 from functools import partial
 
 from virt_controller.caches import Caches
+from virt_controller.decisions import EffectFailed, Failure
 from virt_controller.lasting import is_lasting, look_again
 from virt_controller.members import adoption, all_of, disowning, in_growing_batches, owner_reference
 from virt_controller.placer import Placer
 from virt_controller.replicas.effects import Adopt, Create, Delete, DeleteFinished, Disown, Effect, WriteStatus
 from virt_controller.replicas.observed import Observed
-from virt_controller.vm.effects import EffectFailed
-from virt_controller.vm.observed import Failure
 from virt_kube.api import AlreadyExists, ApiError, Conflict, KubeClient, NotFound, Unreachable
 from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from virt_controller.caches import NAMESPACE_INDEX, STRAY_INDEX, Caches
+from virt_controller.decisions import Failure
 from virt_controller.members import COALESCE_SECONDS, PAUSED, condition_of, selector_of, selects
 from virt_controller.phase import is_final, is_going
 from virt_controller.placer import Placer
@@ -14,7 +15,6 @@ from virt_controller.replicas.effects import WriteStatus
 from virt_controller.replicas.observed import Observed
 from virt_controller.revisions import OWNER_INDEX
 from virt_controller.rounds import Look, settle, uid_of
-from virt_controller.vm.observed import Failure
 from virt_kube.api import KubeClient
 from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder

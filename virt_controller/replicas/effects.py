@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
+from virt_controller import decisions
 from virt_types.v1 import VirtualMachineInstanceReplicaSetStatus
 
 
@@ -50,13 +51,4 @@ class WriteStatus:
 
 Effect = Adopt | Disown | Create | Delete | DeleteFinished | WriteStatus
 
-
-class Decision(NamedTuple):
-    """Effects to carry out now, in order, and when to look again though nothing happened (seconds).
-
-    `pending`: something besides the status has to change.
-    """
-
-    effects: tuple[Effect, ...] = ()
-    again_after: float | None = None
-    pending: bool = False
+Decision: TypeAlias = decisions.Decision[Effect]

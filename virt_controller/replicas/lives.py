@@ -11,9 +11,9 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
+from virt_controller.backoff import STABLE_SECONDS, backoff
 from virt_controller.members import created_at
 from virt_controller.phase import RUNNING, has_run, phase, since
-from virt_controller.vm.failures import STABLE_SECONDS, backoff
 from virt_types import labels
 from virt_types.v1 import VirtualMachineInstance
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from virt_controller.decisions import Failure
 from virt_controller.members import selector_of, selects
 from virt_controller.phase import RUNNING, condition, is_final, is_going, phase
-from virt_controller.vm.observed import Failure
 from virt_types.selectors import Selector
 from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceReplicaSet
 

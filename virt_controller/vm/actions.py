@@ -7,6 +7,7 @@ import logging
 from msgspec.structs import replace
 
 from virt_controller.caches import Caches
+from virt_controller.decisions import EffectFailed, Failure
 from virt_controller.lasting import OTHERS_AGAIN, is_lasting, look_again
 from virt_controller.placer import Placer
 from virt_controller.revisions import prune, revision, store
@@ -20,7 +21,6 @@ from virt_controller.vm.effects import (
     CreateDataVolume,
     Delete,
     Effect,
-    EffectFailed,
     KeepSpec,
     Pin,
     Refresh,
@@ -31,7 +31,7 @@ from virt_controller.vm.effects import (
 )
 from virt_controller.vm.expander import Expander, ExpansionFailed
 from virt_controller.vm.instance import build_instance, firmware_uuid, owner_reference
-from virt_controller.vm.observed import Failure, Observed
+from virt_controller.vm.observed import Observed
 from virt_controller.vm.plugged import plugged
 from virt_kube.api import (
     AlreadyExists,

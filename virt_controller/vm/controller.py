@@ -11,6 +11,7 @@ import msgspec
 
 from virt_controller.caches import CLAIM_INDEX, VOLUME_INDEX, Caches
 from virt_controller.claims import claims_of_template, volume_names
+from virt_controller.decisions import Failure
 from virt_controller.objects import ControllerRevision, PersistentVolumeClaim
 from virt_controller.phase import is_going
 from virt_controller.placer import Placer
@@ -19,7 +20,7 @@ from virt_controller.rounds import Look, settle
 from virt_controller.vm.actions import CREATE_FAILED, Actions
 from virt_controller.vm.decide import decide
 from virt_controller.vm.effects import WriteStatus
-from virt_controller.vm.observed import Failure, Observed
+from virt_controller.vm.observed import Observed
 from virt_controller.vm.status import made_from
 from virt_controller.vm.volumes import trouble
 from virt_kube.api import KubeClient

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from virt_controller.caches import Caches
-from virt_controller.vm.effects import EffectFailed
+from virt_controller.decisions import EffectFailed, Failure
 from virt_controller.vm.instance import owner_reference
-from virt_controller.vm.observed import Failure
 from virt_kube.api import AlreadyExists, ApiError, Conflict, Json, KubeClient, NotFound, Unreachable
 from virt_kube.events import EventRecorder
 from virt_kube.informer import key_of

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
-from virt_controller.vm.observed import Failure
-from virt_types.errors import VirtError
+from virt_controller import decisions
 from virt_types.v1 import VirtualMachineStatus
 
 
@@ -114,26 +113,4 @@ Effect = (
     | WriteStatus
 )
 
-
-class Decision(NamedTuple):
-    """Effects to carry out now, in order, and when to look again though nothing happened (seconds).
-
-    `pending`: something besides the status has to change.
-    """
-
-    effects: tuple[Effect, ...] = ()
-    again_after: float | None = None
-    pending: bool = False
-
-
-class EffectFailed(VirtError):
-    """An effect the user should hear about did not work; `permanent`: it won't until the VM changes.
-
-    `again_after`: seconds until the next try, None for the queue's back-off.
-    """
-
-    def __init__(self, failure: Failure, *, permanent: bool = False, again_after: float | None = None) -> None:
-        super().__init__(failure.message, reason=failure.reason)
-        self.failure = failure
-        self.permanent = permanent
-        self.again_after = again_after
+Decision: TypeAlias = decisions.Decision[Effect]

@@ -8,16 +8,13 @@ and restarts such a guest for ever.)
 
 from __future__ import annotations
 
+from virt_controller.backoff import STABLE_SECONDS, backoff
 from virt_controller.phase import FAILED, RUNNING, SUCCEEDED, has_run, is_final, is_going, phase, since
 from virt_controller.vm.observed import Observed
 from virt_controller.vm.strategy import BACKING_OFF, START, is_stop_for, strategy
 from virt_kube.clock import parse_time, rfc3339
 from virt_types.v1 import VirtualMachineInstance, VirtualMachineStartFailure
 
-BACKOFF_STEP = 10.0
-BACKOFF_CAP = 300.0
-BACKOFF_JITTER = 0.5
-STABLE_SECONDS = 60.0
 SHORT_LIFE = {FAILED: STABLE_SECONDS, SUCCEEDED: 5.0}
 
 
@@ -51,12 +48,6 @@ def until_forgiven(observed: Observed, failure: VirtualMachineStartFailure | Non
     if failure is None or vmi is None or phase(vmi) != RUNNING:
         return None
     return max(0.0, STABLE_SECONDS - _lived(vmi, now))
-
-
-def backoff(failures: int, jitter: float) -> float:
-    """Seconds to wait after so many failed starts in a row: 10·n², up to half more by chance, 300 at most."""
-    base = BACKOFF_STEP * failures * failures
-    return min(BACKOFF_CAP, base + base * BACKOFF_JITTER * jitter)
 
 
 def rest(failure: VirtualMachineStartFailure | None, now: float) -> float:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from virt_controller.decisions import Failure
 from virt_types.cdi.objects import DataVolume
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineSpec
-
-
-class Failure(NamedTuple):
-    """Why the last sync failed: a CamelCase reason of spec 2.8 and a sentence."""
-
-    reason: str
-    message: str
 
 
 class Observed(NamedTuple):

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from support.fake_kube import EPOCH
 from support.machines import UID, vm, vmi
 
+from virt_controller.backoff import backoff
+from virt_controller.decisions import Failure
 from virt_controller.vm.decide import decide
 from virt_controller.vm.effects import (
     AddFinalizer,
@@ -23,8 +25,7 @@ from virt_controller.vm.effects import (
     TurnOn,
     WriteStatus,
 )
-from virt_controller.vm.failures import backoff
-from virt_controller.vm.observed import Failure, Observed
+from virt_controller.vm.observed import Observed
 from virt_kube.clock import rfc3339
 from virt_types import labels
 from virt_types.codec import from_builtins, to_builtins

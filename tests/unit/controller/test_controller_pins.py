@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from support.machines import vm
 
+from virt_controller.decisions import Failure
 from virt_controller.vm.decide import decide
 from virt_controller.vm.effects import Create, Pin
-from virt_controller.vm.observed import Failure, Observed
+from virt_controller.vm.observed import Observed
 from virt_controller.vm.pins import LONGEST_NAME, copy_of, revisions_in_use, unpinned
 from virt_kube.instancetypes import Found
 from virt_types.codec import from_builtins

@@ -16,10 +16,10 @@ import pytest
 from support.fake_kube import EPOCH
 from support.machines import UID
 
+from virt_controller.backoff import backoff
 from virt_controller.vm.decide import decide
 from virt_controller.vm.effects import WriteStatus
 from virt_controller.vm.ending import ENDED
-from virt_controller.vm.failures import backoff
 from virt_controller.vm.observed import Observed
 from virt_controller.vm.status import printable_status
 from virt_kube.clock import rfc3339
