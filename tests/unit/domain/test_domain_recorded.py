@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import pytest
 import yaml
+from domain_differences import ACCEPTED, RECORDED
 from domain_guests import parsed
 
 from virt_handler.domain import preview, render
@@ -22,38 +22,6 @@ COMPARE = SHARED / "tools" / "compare_domain.py"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the recorded domains are not beside this checkout")
 
 
-class Difference(NamedTuple):
-    """Why we differ, on purpose, and what would make the difference go in KubeVirt."""
-
-    why: str
-    upstream: str
-
-
-CLOCK = Difference(
-    "libvirt's schema wants an offset: ours says the default, utc", "write offset=utc when none is given"
-)
-COLLISION = Difference(
-    "a slot of the root complex that a disk's pciAddress has is given to no other device; libvirt refuses it twice",
-    "leave out the addresses of the manifest when counting slots",
-)
-# By (case, section).
-DIFFERENT = {
-    **{("annot-root-complex-collision", section): COLLISION for section in ("interfaces", "disks", "memballoon")},
-    ("clock-timers-only", "clock"): CLOCK,
-    ("clock-tsc-hint", "clock"): CLOCK,
-    ("cpu-features-policies", "cpu"): Difference(
-        "libvirt's schema wants a policy: ours says the default, require", "write policy=require when none is given"
-    ),
-    ("disk-cdrom-usb", "controllers"): Difference(
-        "a CD-ROM on USB needs a USB controller; libvirt refuses KubeVirt's domain",
-        "count cdrom and lun on bus usb when choosing the controller's model",
-    ),
-    ("video-type-empty", "video"): Difference(
-        "no type means the default device; libvirt refuses an empty one", "treat an empty video.type as unset"
-    ),
-}
-# KubeVirt's launcher crashes; an empty object means enabled, as its documentation says.
-ACCEPTED = {"hyperv-passthrough-nil"}
 CASES = sorted(path.stem for path in (DATA / "xml").glob("*.xml"))
 ERRORS = sorted(path.stem for path in (DATA / "error").glob("*.error"))
 
@@ -78,7 +46,7 @@ def test_means_what_kubevirts_domain_means(case: str, compare: ModuleType) -> No
     expected = compare.parse(DATA / "xml" / f"{case}.xml")
     actual = parsed(rendered(case))
     found = {section for section, _, _ in compare.differences(expected, actual)}
-    assert found == {section for name, section in DIFFERENT if name == case}
+    assert found == {section for name, section in RECORDED if name == case}
 
 
 @pytest.mark.parametrize("case", [case for case in ERRORS if case not in ACCEPTED])
