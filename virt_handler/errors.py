@@ -11,6 +11,7 @@
     ├── RenderError             fatal the VMI can't be expressed as a domain
     │   └── UnsafeTextError     fatal a text with control characters or broken Unicode (domain/proof.py)
     ├── ProcessorsTaken               no processors are left that a guest could have for itself
+    ├── NotEnoughMemory               a running guest asks for more than the machine has available
     ├── ImageError                    a container disk's image can't be had
     │   ├── ImagePullError            registry unreachable, image unknown, digest wrong
     │   └── ImageRefused        fatal not an image, no disk in it, or a disk we will not attach
@@ -79,6 +80,10 @@ class RenderError(HandlerError):
 
 class ProcessorsTaken(HandlerError):
     reason = "ProcessorsTaken"
+
+
+class NotEnoughMemory(HandlerError):
+    reason = "NotEnoughMemory"
 
 
 class ImageError(HandlerError):

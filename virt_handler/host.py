@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 from virt_handler.libvirt_host import LibvirtHost
 from virt_handler.model import Accelerator, Host, NumaCell
 
+MEMINFO = Path("/proc/meminfo")
 FIRMWARE = Path("/usr/share/OVMF")
 # libvirt refuses more on a PC without an IOMMU whose interrupts carry longer processor numbers; our domains have none.
 MOST_VCPUS_OF_A_PC = 255
@@ -41,6 +42,15 @@ async def describe(libvirt: LibvirtHost, node: str, accelerator: Accelerator) ->
         shared_processors=True,
         **read_devices(capabilities),
     )
+
+
+def free_memory() -> int:
+    """Bytes that can be used without pushing others out."""
+    for line in MEMINFO.read_text().splitlines():
+        name, _, amount = line.partition(":")
+        if name == "MemAvailable":
+            return int(amount.removesuffix("kB")) << 10
+    return 0
 
 
 def _firmware_files() -> frozenset[str]:

@@ -5,6 +5,7 @@ Used by `keeper`, one guest's steps one after another, beside the reconcile loop
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,8 @@ import libvirt
 from msgspec import structs
 
 from virt_handler.domains import Domain
-from virt_handler.errors import GuestStateError, RenderError
+from virt_handler.errors import GuestStateError, NotEnoughMemory, RenderError
+from virt_handler.host import free_memory
 from virt_handler.launch import Owner, VolumeSource
 from virt_handler.layout import Layout
 from virt_handler.libvirt_host import LibvirtHost
@@ -80,8 +82,20 @@ class Plugger:
                     domain, f"give the guest {total} processors", lambda guest: guest.setVcpusFlags(total, BOTH)
                 )
             case SetMemory():
+                if vmi.spec.domain.memory is not None and vmi.spec.domain.memory.hugepages is None:
+                    await asyncio.to_thread(self._room, step, domain)
                 await self._on(domain, "change the guest's memory", lambda guest: _set_memory(guest, step))
         log.info("plugged domain=%s step=%s", domain.name, step)
+
+    def _room(self, step: SetMemory, domain: Domain) -> None:
+        """Raises NotEnoughMemory: a machine that runs out of it ends guests, and not only this one."""
+        more = step.held - (domain.virtio_mem.current if domain.virtio_mem else 0)
+        free = free_memory()
+        if more > free:
+            raise NotEnoughMemory(
+                f"{more >> 20}Mi more memory wanted, node {self._host.name} has {free >> 20}Mi available",
+                hint="stop or shrink other guests",
+            )
 
     async def _disk(self, vmi: VirtualMachineInstance, domain: Domain, name: str) -> str:
         """The one disk, rendered and proved in a domain that has nothing else."""

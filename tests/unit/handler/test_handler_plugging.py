@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from pytest_mock import MockerFixture
 
 from virt_handler import memory, plugging
 from virt_handler.domain import render
 from virt_handler.domains import Disk, Domain, VirtioMem, read_domain
+from virt_handler.errors import NotEnoughMemory
 from virt_handler.model import DiskSource, Guest, GuestFiles, Host
-from virt_handler.plugger import alone
+from virt_handler.plugger import Plugger, alone
 from virt_handler.plugging import AddProcessors, Attach, Detach, Eject, Insert, SetMemory, steps
 from virt_types.codec import from_builtins
 from virt_types.v1 import VirtualMachineInstance
@@ -148,6 +151,28 @@ def test_memory_without_room_and_memory_that_could_not_be_plugged() -> None:
     assert failed is not None
     assert (failed.value, failed.reason) == ("False", "MemoryHotplugFailed")
     assert "no PCI slot is free" in failed.message
+
+
+@pytest.mark.parametrize(("free", "plugged"), [("2097152 kB", True), ("1048575 kB", False)])
+async def test_memory_that_the_machine_has_not_is_not_plugged(
+    mocker: MockerFixture, tmp_path: Path, free: str, plugged: bool
+) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal: 9 kB\nMemAvailable:    {free}\n")
+    mocker.patch("virt_handler.host.MEMINFO", meminfo)
+    hypervisor = mocker.Mock(on_domain=mocker.AsyncMock())
+    node = Host("node")
+    plugger = Plugger(
+        libvirt_host=hypervisor, volumes=mocker.Mock(), layout=mocker.Mock(), render=render, host=node, owner=None
+    )
+    machine, there = memory_vmi("2Gi"), domain(**ROOM)
+    (step,) = steps(machine, there)
+    if plugged:
+        await plugger.carry_out(machine, there, step)
+    else:
+        with pytest.raises(NotEnoughMemory, match="1024Mi more memory wanted, node node has 1023Mi available"):
+            await plugger.carry_out(machine, there, step)
+    assert hypervisor.on_domain.await_count == int(plugged)
 
 
 def test_memory_is_read_from_the_domain() -> None:
