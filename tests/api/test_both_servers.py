@@ -149,7 +149,7 @@ def gear(name: str, **spec: Any) -> Json:
         (
             "services",
             {"spec": {"ports": [{"port": 1}, {"port": 70000, "name": "b"}]}},
-            {"spec.ports[0].name", "spec.ports[1].port"},
+            {"spec.ports[0].name", "spec.ports[1].port", "spec.ports[1].targetPort"},
         ),
         ("services", {"spec": {"ports": [{"port": 1, "nodePort": 30001}]}}, {"spec.ports[0].nodePort"}),
         ("persistentvolumeclaims", {"spec": {}}, {"spec.accessModes", "spec.resources[storage]"}),

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from virt_kube.certificates import Authority, Subject
 
 ASSETS = "KUBEBUILDER_ASSETS"
-READY_WITHIN = 60  # seconds
+READY_WITHIN = 180  # seconds
 TOKEN = "admin-token"
 FRONT_PROXY = "front-proxy-client"
 

@@ -33,7 +33,7 @@ from virt_types import labels
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 BIN = Path(sys.executable).parent
 NODE = "node1"
-WITHIN = 60  # seconds, for whatever is waited for
+WITHIN = 120  # seconds, for whatever is waited for
 COMPONENTS = {"virt-api": labels.API_USER, "virt-controller": labels.CONTROLLER_USER}
 _GROUPS = f"system:serviceaccounts,{labels.SERVICE_ACCOUNTS_GROUP}"
 # token, user, uid, groups

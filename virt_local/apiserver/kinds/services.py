@@ -39,7 +39,7 @@ def prepare(obj: Json, _old: Json | None) -> None:
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         if port.get("targetPort") in (None, "", 0):
-            port["targetPort"] = port.get("port")
+            port["targetPort"] = port.get("port", 0)
     if kind != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
     if kind in NODE_PORT_TYPES:
@@ -165,7 +165,7 @@ def _port_causes(at: str, port: Json, *, named: bool) -> list[Cause]:
     found += values.port(f"{at}.port", port.get("port"))
     if port["protocol"] not in _PROTOCOLS:
         found.append(not_supported(f"{at}.protocol", port["protocol"], _PROTOCOLS))
-    found += values.port_or_name(f"{at}.targetPort", port["targetPort"]) if values.is_port(port.get("port")) else []
+    found += values.port_or_name(f"{at}.targetPort", port["targetPort"])
     if port.get("appProtocol"):
         found += values.qualified_name(f"{at}.appProtocol", port["appProtocol"])
     return found
