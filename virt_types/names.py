@@ -57,6 +57,8 @@ def qualified_name_problems(key: str) -> list[str]:
     problems: list[str] = []
     if slash and not prefix:
         problems.append("prefix part must be non-empty")
+    elif slash and len(prefix) > MAX_NAME:
+        problems.append(f"prefix part must be no more than {MAX_NAME} bytes")
     elif slash and not re.fullmatch(SUBDOMAIN, prefix):
         problems.append(f"prefix part {SUBDOMAIN_TEXT}")
     if not name:

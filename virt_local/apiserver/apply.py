@@ -44,16 +44,24 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def require_patch(call: Call, patch: Any) -> Json:
-    """The body of an apply: a whole object of the path's kind and name, without managedFields. Raises 400."""
+    """The body of an apply: an object of the path's kind, without managedFields. Raises 400."""
     group, _, version = (
         ("", "", "") if not isinstance(patch, dict) else str(patch.get("apiVersion") or "").rpartition("/")
     )
     kind = patch.get("kind") or "" if isinstance(patch, dict) else ""
     if not isinstance(patch, dict) or patch.get("apiVersion") != call.api_version or kind != call.resource.kind:
         raise bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
-    meta = require_shape(call, patch)
-    if meta.get("managedFields") is not None:
+    if patch.get("metadata") is None:
+        patch["metadata"] = {}
+    meta = patch["metadata"]
+    if isinstance(meta, dict) and isinstance(meta.get("managedFields"), list):
         raise bad_request("metadata.managedFields must be nil")
+    return patch
+
+
+def require_name(call: Call, patch: Json) -> None:
+    """The object of the path, whole. Raises 400."""
+    meta = require_shape(call, patch)
     name = meta.get("name")
     if not name:
         raise nameless(call)
@@ -61,7 +69,6 @@ def require_patch(call: Call, patch: Any) -> Json:
         raise metadata.wrong_name(name, call.name)
     if meta.get("namespace") not in (None, "", call.namespace):
         raise metadata.wrong_namespace()
-    return patch
 
 
 def require_unique(call: Call, applied: Json, schema: Json) -> None:
@@ -74,19 +81,20 @@ def require_unique(call: Call, applied: Json, schema: Json) -> None:
         for element, child, below in children(value, schema):
             if element in seen:
                 why = f"{dotted(path)}: duplicate entries for key {dotted((element,))}"
-                raise untyped(call, why, applied["metadata"].get("namespace", ""))
+                raise untyped(call, why, applied["metadata"])
             seen.add(element)
             visit(child, below, (*path, element))
 
     visit(applied, schema, ())
 
 
-def untyped(call: Call, why: str, namespace: str = "") -> ApiError:
-    """`namespace` is the one the patch names."""
+def untyped(call: Call, why: str, meta: Any) -> ApiError:
+    """`meta` is what the patch says of itself."""
     group, _, version = call.api_version.rpartition("/")
+    said = meta if isinstance(meta, dict) else {}
+    namespace, name = (found if isinstance(found := said.get(key), str) else "" for key in ("namespace", "name"))
     return server_error(
-        f"failed to create typed patch object ({namespace}/{call.name}; {group}/{version}, "
-        f"Kind={call.resource.kind}): {why}"
+        f"failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={call.resource.kind}): {why}"
     )
 
 

@@ -18,22 +18,33 @@ FieldSet = frozenset[Path]
 
 MISSING: Any = object()
 _DEDUCED: Json = {}
+_TEXT: Json = {"type": "string"}
+_FLAG: Json = {"type": "boolean"}
+_NUMBER: Json = {"type": "integer"}
 _OWNER: Json = {
     "type": "object",
-    "properties": {key: {"type": "string"} for key in ("apiVersion", "kind", "name", "uid")},
+    "properties": {
+        **dict.fromkeys(("apiVersion", "kind", "name", "uid"), _TEXT),
+        **dict.fromkeys(("controller", "blockOwnerDeletion"), _FLAG),
+    },
 }
+_TEXTS: Json = {"type": "object", "additionalProperties": _TEXT}
 META_SCHEMA: Json = {
     "type": "object",
     "properties": {
-        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-        "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
-        "finalizers": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+        **dict.fromkeys(("name", "generateName", "namespace", "selfLink", "uid", "resourceVersion"), _TEXT),
+        **dict.fromkeys(("creationTimestamp", "deletionTimestamp"), _TEXT),
+        **dict.fromkeys(("generation", "deletionGracePeriodSeconds"), _NUMBER),
+        "labels": _TEXTS,
+        "annotations": _TEXTS,
+        "finalizers": {"type": "array", "items": _TEXT, "x-kubernetes-list-type": "set"},
         "ownerReferences": {
             "type": "array",
             "items": _OWNER | {"x-kubernetes-map-type": "atomic"},
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["uid"],
         },
+        "managedFields": {"type": "array", "items": {"type": "object"}},
     },
 }
 
@@ -219,6 +230,8 @@ def dotted(path: Path) -> str:
             shown += "." + element[2:]
         elif element[0] == "v":
             shown += f"[={element[2:]}]"
+        elif element[0] == "i":
+            shown += f"[{element[2:]}]"
         else:
             keys = msgspec.json.decode(element[2:])
             shown += "[" + ",".join(f"{key}={_text(value)}" for key, value in keys.items()) + "]"

@@ -5,10 +5,13 @@ The writer calls `identified` on every decoded body and on the result of every p
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from virt_kube.api import ApiError, Json
 from virt_local.apiserver import metadata, object_meta
+from virt_local.apiserver.builtins import BUILTINS
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.reads import parse_version
 from virt_local.apiserver.registry import ResourceType
@@ -133,18 +136,21 @@ def _require_builtin(call: Call, obj: Json, kind: str, api_version: str, *, patc
         if patched and not api_version:
             _require_version(call, obj)
         return
-    if api_version not in ("", call.api_version):
+    group, _, version = (api_version or call.api_version).rpartition("/")
+    kinds = [(known, one.kind) for (known, _), one in BUILTINS.items()]
+    early = group == call.resource.group and re.fullmatch(r"v\d+(alpha|beta)\d+", version)  # was served once
+    if (group, kind) not in kinds or not (version == "v1" or (group and early)):
         why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "{_SCHEME}"'
-        if not patched:
-            wrong = f"the API version in the data ({api_version}) does not match"
-            why = f"{wrong} the expected API version ({call.api_version})"
+    elif api_version not in ("", call.api_version):
+        why = (
+            f"the API version in the data ({api_version}) does not match the expected API version ({call.api_version})"
+        )
     else:
-        core = call.api_version
-        why = f"converting ({core}.{kind}) to (core.{wanted}): unknown conversion"
+        why = f"converting ({call.api_version}.{kind}) to (core.{wanted}): unknown conversion"
     if patched:
         raise unreadable_patch(call, obj, why)
-    if "converting" in why:
-        why = f'{kind} in version "{call.version.name}" cannot be handled as a {wanted}: {why}'
+    if "API version" not in why:
+        why = f'{kind} in version "{version}" cannot be handled as a {wanted}: {why}'
     raise bad_request(why)
 
 
@@ -160,10 +166,10 @@ def unreadable_patch(call: Call, obj: Json, why: str) -> ApiError:
     return invalid("", "", "", [invalid_value("patch", text.decode(), why)])
 
 
-def require_url(call: Call, meta: Json, *, patched: bool = False) -> None:
+def require_url(call: Call, meta: Json) -> None:
     """The body is the object of the path; what it omits is taken from there."""
     name = meta.setdefault("name", "")
-    if not name and (patched or call.resource.builtin) and call.resource.kind != "Scale":
+    if not name and call.resource.kind != "Scale":
         raise nameless(call)
     if name != call.name:
         raise metadata.wrong_name(name, call.name)

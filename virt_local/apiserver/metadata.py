@@ -50,11 +50,11 @@ def generated_name(prefix: str) -> str:
     return prefix[:MAX_GENERATED_BASE] + "".join(random.choices(ALPHABET, k=5))  # noqa: S311  a name, not a secret
 
 
-def begin(meta: Json, namespace: str, *, generation: bool) -> None:
+def begin(meta: Json, namespace: str, *, generation: bool, dry_run: bool = False) -> None:
     """Metadata of a new object, in place."""
-    if meta.get("resourceVersion"):
+    if meta.get("resourceVersion") and not dry_run:
         raise server_error("resourceVersion should not be set on objects to be created")
-    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"):
+    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "resourceVersion"):
         meta.pop(key, None)
     if namespace:
         meta["namespace"] = namespace
@@ -125,9 +125,16 @@ def causes(meta: Json, resource: ResourceType, *, updating: bool = False) -> lis
 
     A real server's layers each look at them on an update, and each says so: the causes come as often.
     """
-    wide, narrow = (_MAP_LAYERS[resource.builtin], UPDATE_LAYERS) if updating else (1, 1)
+    wide, narrow = (_MAP_LAYERS[resource.builtin], UPDATE_LAYERS if resource.builtin else 1) if updating else (1, 1)
     finalizers = _finalizer_causes(meta.get("finalizers") or [], strict=resource.builtin)
-    return [*_name_causes(meta, resource), *_map_causes(meta) * wide, *finalizers * narrow]
+    generation = meta.get("generation", 0)
+    negative = [invalid_value("metadata.generation", generation, "must be greater than or equal to 0")]
+    return [
+        *_name_causes(meta, resource, updating=updating),
+        *(negative if generation < 0 else ()),
+        *_map_causes(meta) * wide,
+        *finalizers * narrow,
+    ]
 
 
 def _map_causes(meta: Json) -> list[Cause]:
@@ -146,11 +153,19 @@ def unqualified_finalizers(meta: Json) -> list[str]:
     return [name for name in meta.get("finalizers") or [] if "/" not in name and name not in STANDARD_FINALIZERS]
 
 
-def _name_causes(meta: Json, resource: ResourceType) -> list[Cause]:
-    name = meta.get("name", "")
+def _name_causes(meta: Json, resource: ResourceType, *, updating: bool) -> list[Cause]:
+    name, base = meta.get("name", ""), meta.get("generateName", "")
+    if updating and not resource.builtin:
+        base = ""  # names of custom resources are looked at when they are made
+    found = [invalid_value("metadata.generateName", base, why) for why in base_problems(base, resource)] if base else []
     if not name:
-        return [required("metadata.name", "name or generateName is required")]
-    return [invalid_value("metadata.name", name, why) for why in name_problems(name, resource)]
+        return [*found, required("metadata.name", "name or generateName is required")]
+    return found + [invalid_value("metadata.name", name, why) for why in name_problems(name, resource)]
+
+
+def base_problems(base: str, resource: ResourceType) -> list[str]:
+    """What is wrong with the beginning of a name; it may end with a dash, as whole names may not."""
+    return name_problems(base[:-2] + "a" if len(base) > 1 and base.endswith("-") else base, resource)
 
 
 def name_problems(name: str, resource: ResourceType) -> list[str]:
@@ -217,6 +232,9 @@ def _owner_causes(owners: list[Json]) -> list[Cause]:
 
 def _finalizer_causes(finalizers: list[str], *, strict: bool) -> list[Cause]:
     found: list[Cause] = []
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        found.append(invalid_value("metadata.finalizers", finalizers, text))
     for index, name in enumerate(finalizers):
         found += [invalid_value("metadata.finalizers", name, why) for why in qualified_name_problems(name)]
         if strict and "/" not in name and name not in STANDARD_FINALIZERS:

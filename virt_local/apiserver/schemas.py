@@ -5,10 +5,8 @@ Walkers are compiled when a kind is first written and kept until its definition 
 
 from __future__ import annotations
 
-import copy
-
 from virt_kube.api import ApiError, Json
-from virt_local.apiserver import represent, typed
+from virt_local.apiserver import conformity, represent, typed
 from virt_local.apiserver.builtins import type_name
 from virt_local.apiserver.call import Call
 from virt_local.apiserver.fieldsets import META_SCHEMA
@@ -18,7 +16,7 @@ from virt_local.apiserver.scalars import Unreadable
 from virt_local.apiserver.status import bad_request, server_error
 from virt_local.store import Record
 from virt_types.errors import Cause
-from virt_types.structural import Walker, compile_schema
+from virt_types.structural import BLOCKING, Walker, compile_schema
 
 
 class Schemas:
@@ -67,6 +65,13 @@ class Schemas:
         walker = None if resource.builtin else self._walker(resource, resource.storage)
         return [] if walker is None else walker.changes(new, old)
 
+    def leaves_unchecked(self, resource: ResourceType, causes: list[Cause]) -> bool:
+        """Whether a definition's rules are not evaluated because of what is wrong already."""
+        if not any(cause.reason in BLOCKING for cause in causes) or resource.builtin:
+            return False
+        walker = self._walker(resource, resource.storage)
+        return walker is not None and walker.has_rules
+
     def current(self, resource: ResourceType, record: Record) -> Record:
         """A stored object as the schema has it now; most were written under it, and cost a comparison."""
         if record.rev > resource.since:
@@ -77,21 +82,15 @@ class Schemas:
 
     def untyped(self, call: Call, obj: Json) -> str:
         """Why an object can't be told into typed fields: the first unknown field or value of a wrong type."""
-        walker = self._walker(call.resource, call.version)
-        if walker is None:
-            return ""
-        result = walker(copy.deepcopy(obj), defaults=False, prune=True)
-        if result.unknown:
-            return f".{result.unknown[0]}: field not declared in schema"
-        wrong = next((cause for cause in result.causes if cause.reason == "FieldValueTypeInvalid"), None)
-        return f".{wrong.field}: {wrong.message}" if wrong else ""
+        return conformity.problem(obj, self.fields(call))
 
     def fields(self, call: Call) -> Json:
-        """The schema as far as field ownership asks: names, list keys, what is atomic. Kept: tracked writes need it."""
+        """The schema as far as field ownership asks: names, types, list keys, what is atomic. Kept: writes need it."""
         key = (call.resource.crd, call.resource.qualified, call.version.name)
         if key not in self._slim:
             found = _slim(call.version.schema() or {})
-            self._slim[key] = {**found, "properties": {**found.get("properties", {}), "metadata": META_SCHEMA}}
+            identity = {"apiVersion": _TEXT, "kind": _TEXT, "metadata": META_SCHEMA}
+            self._slim[key] = {**found, "properties": {**found.get("properties", {}), **identity}}
         return self._slim[key]
 
     def _walker(self, resource: ResourceType, version: Version) -> Walker | None:
@@ -103,7 +102,11 @@ class Schemas:
 
 
 _LEAF: Json = {}
-_OWNERSHIP = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "default")
+_TEXT: Json = {"type": "string"}
+_OWNERSHIP = (
+    "type", "default", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
+    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource",
+)  # fmt: skip
 
 
 def _slim(schema: Json) -> Json:

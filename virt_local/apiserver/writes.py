@@ -37,13 +37,14 @@ from virt_local.apiserver.status import (
     conflict,
     failure,
     invalid,
-    invalid_value,
     server_error,
     too_large,
 )
+from virt_local.apiserver.strategic import strategic_patch
 from virt_local.errors import WriteFailed, WrongRevision
 from virt_local.store import Key, Record, Store
 from virt_types.errors import Cause
+from virt_types.structural import UNCHECKED_RULES
 
 MAX_OBJECT = 3 * 1024 * 1024  # bytes, however many small patches made it
 RETRIES = 10  # races lost before a writer without a resourceVersion is told so
@@ -74,7 +75,7 @@ class Writer:
         require_room(self._store, call, meta.get("name", ""))
         causes = self._schemas.apply(call, obj, list(duplicates))
         meta = obj["metadata"]
-        metadata.begin(meta, call.namespace, generation=call.resource.counts_generation)
+        metadata.begin(meta, call.namespace, generation=call.resource.counts_generation, dry_run=call.dry_run)
         call.name = meta.get("name", "")
         if call.resource.builtin:
             rules.prepare(call.resource, obj, None)
@@ -118,7 +119,7 @@ class Writer:
             if uid and uid != old["metadata"]["uid"]:
                 path = "/".join(part for part in call.key if part)
                 text = (
-                    f"StorageError: invalid object, Code: 4, Key: /registry/{path}, ResourceVersion: 0, "
+                    f"StorageError: invalid object, Code: 4, Key: /{path.lstrip('/')}, ResourceVersion: 0, "
                     f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, "
                     f"UID in object meta: {old['metadata']['uid']}"
                 )
@@ -140,7 +141,7 @@ class Writer:
                 new |= {"apiVersion": call.api_version, "kind": call.resource.kind}
             new = identified(call, new, patched=True)
             meta = require_shape(call, new, patched=True)
-            require_url(call, meta, patched=True)
+            require_url(call, meta)
             if not call.resource.builtin:
                 require_revision(call, meta)
             if strange and call.field_validation == "Strict":
@@ -156,7 +157,8 @@ class Writer:
         applied = respelled(call, apply.require_patch(call, patch))
         schema = self._schemas.fields(call)
         if why := self._schemas.untyped(call, applied):
-            raise apply.untyped(call, why, applied["metadata"].get("namespace", ""))
+            raise apply.untyped(call, why, applied["metadata"])
+        apply.require_name(call, applied)
         apply.require_unique(call, applied, schema)
         call.applied = apply.fields(call, applied, schema)
         if self._store.get(call.key) is None:
@@ -174,8 +176,8 @@ class Writer:
             raise call.not_found()
         self._guard.require_create(call)
         if uid := applied["metadata"].get("uid"):
-            causes = [invalid_value("metadata.uid", uid, "field is immutable")] * metadata.UPDATE_LAYERS
-            raise invalid(call.resource.group, call.resource.kind, call.name, causes)
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(call.resource.group, call.resource.plural, call.name, why)
         obj = copy.deepcopy(applied)
         obj["metadata"].pop("resourceVersion", None)
         return await self.create(call, obj)
@@ -251,6 +253,8 @@ class Writer:
     def _require_valid(self, call: Call, obj: Json, old: Json | None, causes: list[Cause]) -> None:
         meta = obj["metadata"]
         found = [*metadata.causes(meta, call.resource, updating=old is not None), *causes]
+        if not causes and self._schemas.leaves_unchecked(call.resource, found):
+            found.append(UNCHECKED_RULES)
         if call.resource.builtin:
             found += rules.causes(call.resource, obj, old)
         elif call.version.scale is not None:
@@ -345,7 +349,7 @@ def _apply_patch(kind: PatchKind, obj: Json, patch: Any) -> Any:
                 raise bad_request(f"error decoding patch: {patches.not_a_map(patch)}")
             return patches.merge_patch(obj, patch)
         case _:
-            return patches.strategic_patch(obj, patch)
+            return strategic_patch(obj, patch)
 
 
 def _merge_untouched(call: Call, new: Json, old: Json) -> None:

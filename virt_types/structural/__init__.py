@@ -41,13 +41,13 @@ class Walker:
 
     def __init__(self, schema: Schema) -> None:
         self._root = compile_node(schema, root=True)
-        self._has_rules = _has_rules(schema)
-        self._changes = compile_changes(schema) if self._has_rules else None
+        self.has_rules = _has_rules(schema)
+        self._changes = compile_changes(schema) if self.has_rules else None
 
     def __call__(self, obj: Any, *, defaults: bool = True, prune: bool = True) -> WalkResult:
         walk = Walk(defaults=defaults, prune=prune)
         self._root(obj, None, walk)
-        if self._has_rules and any(cause.reason in BLOCKING for cause in walk.causes):
+        if self.has_rules and any(cause.reason in BLOCKING for cause in walk.causes):
             walk.causes.append(UNCHECKED_RULES)
         else:
             walk.causes += walk.broken_rules

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virt_kube.api import ApiError
-from virt_local.apiserver.patches import json_patch, merge_patch, same_json, strategic_patch, unknown_parts
+from virt_local.apiserver.patches import json_patch, merge_patch, same_json, unknown_parts
+from virt_local.apiserver.strategic import strategic_patch
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -155,7 +156,7 @@ def test_strategic_merge(obj: Any, patch: Any, expected: Any) -> None:
 
 def test_a_strategic_patch_without_its_merge_key_is_refused() -> None:
     with pytest.raises(ApiError, match="does not contain declared merge key: name"):
-        strategic_patch({}, {"spec": {"containers": [{"image": "x"}]}})
+        strategic_patch({"spec": {"containers": []}}, {"spec": {"containers": [{"image": "x"}]}})
 
 
 def test_json_is_not_python() -> None:

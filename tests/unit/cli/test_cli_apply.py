@@ -14,7 +14,7 @@ from cli_program import Run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virt_local.apiserver.patches import strategic_patch
+from virt_local.apiserver.strategic import strategic_patch
 from virtctl import strategic
 
 VM = "/apis/kubevirt.io/v1/namespaces/default/virtualmachines"
