@@ -18,13 +18,13 @@ from multidict import CIMultiDictProxy
 from virt_api import refusals
 from virt_api.objects import KUBE
 from virt_api.subresources import GROUP
-from virt_kube.api import Json, Resource
+from virt_kube.api import Json
+from virt_kube.resources import SUBJECT_ACCESS_REVIEWS
+from virt_kube.subresources import right_of
 
 log = logging.getLogger("virt_api.authorize")
 
-REVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 USER, GROUPS, EXTRA = "X-Remote-User", "X-Remote-Group", "X-Remote-Extra-"
-VERBS = {"GET": "get", "PUT": "update"}
 # What everybody may ask: what there is, and whether it is well. Webhooks are called by the API server itself.
 OPEN = frozenset({"", "version", "healthz", "guestfs"})
 ROOT = f"/apis/{GROUP}"
@@ -41,8 +41,9 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
     user = request.headers.get(USER)
     if not user:
         raise refusals.unauthorized(f"no {USER}: this API is reached through an API server")
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": REVIEWS.kind, "spec": spec(request.headers, asked)}
-    answer = msgspec.json.decode(await request.app[KUBE].create(REVIEWS, "", review))
+    kind = SUBJECT_ACCESS_REVIEWS
+    review = {"apiVersion": kind.api_version, "kind": kind.kind, "spec": spec(request.headers, asked)}
+    answer = msgspec.json.decode(await request.app[KUBE].create(kind, "", review))
     status = answer.get("status") or {}
     if status.get("allowed") is not True:
         log.info("forbidden user=%s path=%s reason=%s", user, request.path, status.get("reason") or "-")
@@ -53,20 +54,10 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
 def attributes(method: str, path: str) -> Json | None:
     """The resourceAttributes of a request; None when everybody may make it."""
     parts = path.removeprefix(ROOT).strip("/").split("/") if path.startswith(ROOT) else [""]
-    version, *rest = parts
-    if not version or not rest or rest[0] in OPEN:
+    if len(parts) < 2 or not parts[0] or parts[1] in OPEN:
         return None
-    found: Json = {"verb": VERBS.get(method, method.lower()), "group": GROUP, "version": version}
-    if rest[0] != "namespaces" or len(rest) < 3:
-        return found | {"resource": rest[0]}
-    namespace, resource, *more = rest[1:]
-    found |= {"namespace": namespace, "resource": resource}
-    if not more:
-        return found
-    name, *subresource = more
-    if subresource[:1] == ["portforward"]:  # port and protocol are not part of the right
-        subresource = subresource[:1]
-    return found | {"name": name, "subresource": "/".join(subresource)}
+    asked = right_of(method, ["apis", GROUP, *parts])
+    return {name: value for name, value in asked._asdict().items() if value}
 
 
 def spec(headers: CIMultiDictProxy[str] | Mapping[str, str], asked: Json) -> Json:

@@ -198,6 +198,18 @@ async def machines(api: Api) -> Api:
 STATUS = [{"op": "add", "path": "/status/phase", "value": "Running"}]
 
 
+async def test_an_agent_makes_no_machine_by_applying_one(machines: Api) -> None:
+    """One that is not there yet is of no node, so its own rules alone would let it pass."""
+    disguise = {"Impersonate-User": labels.HANDLER_USER, "Impersonate-Group": "system:node:n1"}
+    path = f"{VMIS}/new"
+    applied = vmi("new", "n1") | {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance"}
+    answer = await machines("PATCH", f"{path}?fieldManager=agent", applied, content=APPLY, **disguise)
+    assert answer.code == 403
+    assert 'cannot create resource "virtualmachineinstances"' in answer.body["message"]
+    assert (await machines("GET", path)).code == 404
+    assert (await machines("PATCH", f"{path}?fieldManager=me", applied, content=APPLY)).code == 201
+
+
 async def test_an_agent_writes_the_machines_of_its_node_only(machines: Api) -> None:
     mine = agent(machines, "n1")
     await mine.patch(VIRTUAL_MACHINE_INSTANCES, "default", "on-n1", STATUS)

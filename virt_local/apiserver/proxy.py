@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from virt_kube.admission import UserInfo
+from virt_kube.subresources import right_of
 from virt_local.apiserver.discovery import (
     CONFIG_GROUP,
     IMPORTERS,
@@ -192,11 +193,8 @@ def _target(request: web.BaseRequest) -> URL:
 
 
 def subresource_attributes(method: str, parts: list[str]) -> Attributes:
-    verb = {"GET": "get", "PUT": "update", "POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(method, "")
-    if parts[3:4] == ["namespaces"] and len(parts) > 5:
-        name, subresource = ([*parts[6:], "", ""])[:2]
-        return Attributes(verb, parts[1], parts[5], subresource, parts[4], name)
-    return Attributes(verb, parts[1], parts[3], name="/".join(parts[4:5]))
+    right = right_of(method, parts)
+    return Attributes(right.verb, right.group, right.resource, right.subresource, right.namespace, right.name)
 
 
 def _forwarded(request: web.BaseRequest, user: UserInfo) -> CIMultiDict[str]:
