@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -21,14 +22,15 @@ from virt_controller.vm.actions import CREATE_FAILED, Actions
 from virt_controller.vm.decide import decide
 from virt_controller.vm.effects import WriteStatus
 from virt_controller.vm.observed import Observed
+from virt_controller.vm.requests import stops_unseen
 from virt_controller.vm.status import made_from
 from virt_controller.vm.volumes import trouble
-from virt_kube.api import KubeClient
+from virt_kube.api import KubeClient, NotFound
 from virt_kube.clock import Clock
 from virt_kube.events import EventRecorder
 from virt_kube.expectations import Expectations
 from virt_kube.informer import Key, key_of
-from virt_kube.resources import VIRTUAL_MACHINES
+from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_kube.runner import Retry, Verdict
 from virt_kube.workqueue import WorkQueue
 from virt_types.cdi.objects import DataVolume
@@ -56,6 +58,7 @@ class VirtualMachineController:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
+        self._client = client
         self._caches = caches
         self._recorder = recorder
         self._clock = clock
@@ -78,6 +81,9 @@ class VirtualMachineController:
             self._failures.pop(key, None)
             self._expected.forget(key)
             return None
+        if self._caches.vmis.get(*key) is None and stops_unseen(vm):
+            with contextlib.suppress(NotFound):
+                self._caches.vmis.absorb(await self._client.get(VIRTUAL_MACHINE_INSTANCES, *key))
         observed = self._observe(key, vm)
         decision = decide(observed, self._clock())
         records = isinstance(next(iter(decision.effects), None), WriteStatus)

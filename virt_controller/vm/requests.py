@@ -5,7 +5,7 @@ from __future__ import annotations
 from virt_controller.phase import FAILED, is_final, is_going, phase
 from virt_controller.vm.observed import Observed
 from virt_controller.vm.strategy import START, STOP, is_paused_start, strategy
-from virt_types.v1 import VirtualMachineInstance, VirtualMachineStateChangeRequest
+from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineStateChangeRequest
 
 Requests = list[VirtualMachineStateChangeRequest]
 
@@ -31,6 +31,12 @@ def settled_requests(observed: Observed) -> Requests:
     while requests and _is_settled(requests[0], vmi, observed, wanted):
         del requests[0]
     return requests
+
+
+def stops_unseen(vm: VirtualMachine) -> bool:
+    """Whether somebody saw an instance to stop where this loop has seen none yet: it may be too new for a cache."""
+    requests = vm.status.state_change_requests
+    return bool(requests) and requests[0].action == STOP and not vm.status.created
 
 
 def _is_settled(

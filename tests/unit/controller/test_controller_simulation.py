@@ -13,7 +13,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.doomed import Doomed, check_alive, lying
 from support.fake_kube import FakeKube, Faults
@@ -285,6 +285,8 @@ def test_settles_on_a_healthy_api(actions: list[tuple[str, str, float]], seed: i
     simulate(lambda: World(seed, None, 0.0).play(actions))
 
 
+# A stop of an instance made by hand, asked for before the loop has seen either.
+@example(actions=[("stand_alone", "a", 0.0), ("stop", "a", 0.0)], seed=0)
 @some
 @given(actions=stories, seed=st.integers(0, 2**32))
 def test_settles_through_faults(actions: list[tuple[str, str, float]], seed: int) -> None:
