@@ -24,10 +24,16 @@ app = typer.Typer(
 
 StateDir = Annotated[
     Path | None,
-    typer.Option(help="Where disks, objects and certificates are kept.", show_default="/var/lib/virtctl for root"),
+    typer.Option(
+        help="Where disks, objects and certificates are kept.",
+        show_default="/var/lib/virtctl for root, else ~/.local/state/virtctl",
+    ),
 ]
 RunDir = Annotated[
-    Path | None, typer.Option(help="Where sockets and pids are kept.", show_default="/run/virtctl for root")
+    Path | None,
+    typer.Option(
+        help="Where sockets and pids are kept.", show_default="/run/virtctl for root, else /run/user/UID/virtctl"
+    ),
 ]
 Components = Annotated[
     str,
@@ -127,7 +133,7 @@ def status(
 
 @app.command()
 def doctor(state_dir: StateDir = None, run_dir: RunDir = None) -> None:
-    """Check what guests need on this machine, and say how to install what is missing."""
+    """Check what guests need, and say how to install it."""
     from virt_local.doctor import examine, install_command
 
     findings = examine(_settings(state_dir, run_dir, ""))
@@ -176,7 +182,7 @@ def backup(
     file: Annotated[Path, typer.Argument(help="Where the copy is written. Must not exist.", show_default=False)],
     state_dir: StateDir = None,
 ) -> None:
-    """Copy all objects of the cluster to a file, while it runs or not. Disks and certificates are not in it."""
+    """Copy all objects of the cluster to a file. It may run meanwhile. Disks and certificates are not copied."""
     from virt_local.store.backup import backup as copy
 
     found = copy(_settings(state_dir, None, "").places.state / "store.db", file.absolute())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _TYPER: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
-_METAVARS = {"integer": "N", "text": "TEXT", "str": "TEXT", "int": "N"}
+_METAVARS = {"integer": "N", "text": "TEXT", "str": "TEXT", "int": "N", "float": "N", "path": "PATH"}
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -87,11 +87,18 @@ def command(name: str) -> Any:
         single.command(name, cls=Command)(module.command)
         built: Any = typer.main.get_command(single)
         built.examples = module.EXAMPLES
-        for option in cobra.options(built):
-            option.metavar = option.metavar or (None if option.is_flag else _METAVARS.get(option.type.name))
+        _name_values(built)
         return built
     entry = plugins().get(name)
     return _load_plugin(entry) if entry else None
+
+
+def _name_values(command: Any) -> None:
+    """What stands for a value in the help, the same words in every command and its subcommands."""
+    for option in cobra.options(command):
+        option.metavar = option.metavar or (None if option.is_flag else _METAVARS.get(option.type.name))
+    for below in getattr(command, "commands", {}).values():
+        _name_values(below)
 
 
 def _load_plugin(entry: EntryPoint) -> Any:
@@ -106,6 +113,7 @@ def _load_plugin(entry: EntryPoint) -> Any:
     group.rich_markup_mode = None
     built: Any = typer.main.get_command(group)
     built.name = entry.name
+    _name_values(built)
     built.params = [p for p in built.params if p.name not in ("install_completion", "show_completion")]
     return built
 

@@ -210,3 +210,15 @@ def test_no_argument_vector_ends_in_a_traceback(tmp_path_factory: pytest.TempPat
 def test_what_is_missing_is_shown(virtctl: Run, arguments: list[str], usage: str) -> None:
     hint = virtctl(*arguments).err.splitlines()[-1]
     assert hint == f'Usage: {usage}; "virtctl {arguments[0]} --help" has its flags and examples.'
+
+
+def test_help_of_the_local_cluster_is_whole_at_80_columns(virtctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group comes from another package, and reads as our own commands do."""
+    monkeypatch.setenv("COLUMNS", "80")
+    group = virtctl("local", "--help").out
+    listed = group.partition("Commands:\n")[2].splitlines()
+    assert len(listed) >= 8
+    assert [line for line in listed if "..." in line] == []
+    for name in (line.split()[0] for line in listed):
+        assert "<" not in virtctl("local", name, "--help").out
+    assert "--state-dir PATH" in virtctl("local", "up", "--help").out
