@@ -286,7 +286,7 @@ def test_settles_on_a_healthy_api(actions: list[tuple[str, str, float]], seed: i
 
 
 # A stop of an instance made by hand, asked for before the loop has seen either.
-@example(actions=[("stand_alone", "a", 0.0), ("stop", "a", 0.0)], seed=0)
+@example(actions=[("orphan", "b", 0.0), ("stand_alone", "a", 0.0), ("stop", "a", 0.0)], seed=0)
 @some
 @given(actions=stories, seed=st.integers(0, 2**32))
 def test_settles_through_faults(actions: list[tuple[str, str, float]], seed: int) -> None:
