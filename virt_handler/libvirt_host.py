@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
@@ -64,6 +65,7 @@ class LibvirtHost:
         self.lost_at: float | None = time.monotonic()
         self._on_change = on_change
         self._connection: Any = None
+        self._hearing: list[int] = []  # what libvirt calls our wishes to hear events
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="libvirt")
         self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
@@ -249,17 +251,16 @@ class LibvirtHost:
             raise HypervisorUnreachable(f"can't {doing}: libvirt did not answer within {deadline:.0f} s") from None
 
     async def _connect(self) -> None:
-        def connect() -> Any:
+        def connect() -> tuple[Any, list[int]]:
             connection = libvirt.open(self.uri)
             with contextlib.suppress(libvirt.libvirtError):  # a driver without a daemon has no keepalive
                 connection.setKeepAlive(*KEEPALIVE)
             connection.registerCloseCallback(self._on_close, None)
-            for event in EVENTS:
-                connection.domainEventRegisterAny(None, event, self._on_event, None)
-            return connection
+            hearing = [connection.domainEventRegisterAny(None, event, self._on_event, None) for event in EVENTS]
+            return connection, hearing
 
         self._closed.clear()
-        self._connection = await self._in_thread(f"connect to libvirt at {self.uri}", connect, DEADLINE)
+        self._connection, self._hearing = await self._in_thread(f"connect to libvirt at {self.uri}", connect, DEADLINE)
         self.lost_at = None
         self.connected.set()
         log.info("libvirt connected uri=%s", self.uri)
@@ -273,7 +274,9 @@ class LibvirtHost:
         self.lost_at = time.monotonic()
 
         def close() -> None:
-            for undo in (connection.unregisterCloseCallback, connection.close):
+            """Whoever hears events keeps the connection open, and the daemon waiting for its answers."""
+            deaf = (partial(connection.domainEventDeregisterAny, number) for number in self._hearing)
+            for undo in (*deaf, connection.unregisterCloseCallback, connection.close):
                 with contextlib.suppress(libvirt.libvirtError):
                     undo()
 

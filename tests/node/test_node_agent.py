@@ -14,7 +14,9 @@ from typing import Any
 import aiohttp
 import libvirt
 import pytest
+from node_cluster import URI
 
+from virt_handler.libvirt_host import LibvirtHost
 from virt_kube.resources import VIRTUAL_MACHINE_INSTANCES
 from virt_types import labels
 
@@ -247,3 +249,25 @@ async def console_text(cluster: Any, name: str) -> bytes:
                 return bytes(await ws.receive_bytes())
     except (aiohttp.ClientError, TimeoutError, TypeError):
         return b""
+
+
+def open_sockets() -> int:
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(str(link.readlink()).startswith("socket:") for link in links)
+
+
+async def test_who_leaves_libvirt_hangs_up(connection: Any) -> None:
+    """A connection that somebody still listens on stays open, and libvirtd waits for its answers in vain."""
+    before = open_sockets()
+    host = LibvirtHost(URI, lambda _: None)
+    running = asyncio.create_task(host.run())
+    await asyncio.wait_for(host.connected.wait(), 30)
+    assert open_sockets() > before
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    for _ in range(200):
+        if open_sockets() == before:
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("the connection is still open")
