@@ -5,6 +5,7 @@ Pure. Called by `libvirt_host` with what libvirt answered; read by `decide` and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -51,6 +52,10 @@ REASONS: dict[str, tuple[str, ...]] = {
 }
 
 
+# virDomainDiskErrorCode.
+DISK_ERRORS = {1: "can't be read or written", 2: "has no space left on this node"}
+
+
 class Nic(NamedTuple):
     """`kind` is libvirt's: network, bridge, user, …"""
 
@@ -95,6 +100,7 @@ class Domain(NamedTuple):
     memory: int = 0  # bytes it began with; 0: not told
     max_memory: int = 0  # bytes it can have in all; 0: no room was made
     virtio_mem: VirtioMem | None = None  # None: nothing was plugged yet
+    failed_disks: tuple[tuple[str, str], ...] = ()  # of a guest stopped by an I/O error: volume, and what is wrong
 
     @property
     def alive(self) -> bool:
@@ -160,6 +166,13 @@ def _vcpus(root: ET.Element) -> tuple[int, int]:
     element = root.find("vcpu")
     most = int((element.text or "0").strip()) if element is not None else 0
     return (int(element.get("current", most)) if element is not None else 0), most
+
+
+def with_disk_errors(domain: Domain, errors: Mapping[str, int]) -> Domain:
+    """The domain with libvirt's word on its disks, which it gives by their targets."""
+    names = {disk.target: disk.alias for disk in domain.disks}
+    found = ((names.get(target, target), DISK_ERRORS[code]) for target, code in errors.items() if code in DISK_ERRORS)
+    return domain._replace(failed_disks=tuple(sorted(found)))
 
 
 def shutdown_metadata(uid: str, clock: ShutdownClock, wall: str) -> str:

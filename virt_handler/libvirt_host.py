@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
-from virt_handler.domains import NAMESPACE, Domain, read_domain
+from virt_handler.domains import NAMESPACE, Domain, read_domain, with_disk_errors
 from virt_handler.errors import GuestStateError, HandlerError, HypervisorUnreachable, NoSuchGuest
 from virt_handler.libvirt_errors import mapped
 from virt_handler.libvirt_events import carry_events
@@ -108,7 +108,12 @@ class LibvirtHost:
         def read(connection: Any) -> Domain:
             domain = connection.lookupByName(name)
             state, reason = domain.state()
-            return read_domain(domain.XMLDesc(), state, reason)
+            found = read_domain(domain.XMLDesc(), state, reason)
+            if (found.state, found.reason) != ("paused", "ioerror"):
+                return found
+            with contextlib.suppress(libvirt.libvirtError):  # it may have gone on meanwhile, or ended
+                found = with_disk_errors(found, domain.diskErrors())
+            return found
 
         try:
             return await self.call(f"look at domain {name}", read)

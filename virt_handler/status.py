@@ -19,6 +19,7 @@ from virt_handler.records import End, Lease
 from virt_kube.api import Json
 from virt_kube.clock import rfc3339
 from virt_types.codec import to_builtins
+from virt_types.running import FINAL_PHASES
 from virt_types.v1 import (
     HotplugVolumeStatus,
     Machine,
@@ -76,7 +77,7 @@ def running(
     status.fs_freeze_status = "frozen" if kept.frozen else None
     if facts is not None:
         status.guest_os_info = facts.os
-    paused = PAUSED_REASONS.get(domain.reason) if domain.state == "paused" else None
+    paused = _paused(domain)
     why_not = ("GuestPaused", paused[1]) if paused else (NOT_READY, kept.not_ready) if kept.not_ready else None
     _condition(status, now, "Ready", "False" if why_not else "True", *(why_not or ("", "")))
     _condition(status, now, "Paused", "True" if paused else None, *(paused or ("", "")))
@@ -94,10 +95,19 @@ def running(
     return status
 
 
+def _paused(domain: Domain) -> tuple[str, str] | None:
+    """Why the guest stands still: reason and message; None where it does not, or libvirt does so for itself."""
+    found = PAUSED_REASONS.get(domain.reason) if domain.state == "paused" else None
+    if found is None or not domain.failed_disks:
+        return found
+    disks = ", ".join(f"the disk of volume {name!r} {what}" for name, what in domain.failed_disks)
+    return found[0], f"{found[1]}: {disks}"
+
+
 def ended(vmi: VirtualMachineInstance, end: End) -> VirtualMachineInstanceStatus:
     """The status of a guest that is no more; a phase that is final already stays."""
     status = _copy(vmi)
-    if status.phase not in {"Succeeded", "Failed"}:
+    if status.phase not in FINAL_PHASES:
         enter_phase(status, end.phase, end.at)
         status.reason = end.reason or None
         reason, message = NOT_RUNNING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from virt_handler import status
-from virt_handler.domains import Disk, Domain, Nic
+from virt_handler.domains import Disk, Domain, Nic, with_disk_errors
 from virt_handler.guest_facts import GuestFacts, GuestNic, read_guest_facts
 from virt_handler.memory import MemoryProgress
 from virt_handler.plugging import VolumeProgress
@@ -263,3 +263,17 @@ def test_the_claim_of_a_volume_is_told_and_stays() -> None:
     }
     later = status.running(vmi(**status.as_json(found)), DOMAIN, LEASES, NOW)
     assert later.volume_status == found.volume_status
+
+
+def test_a_guest_stopped_by_its_disk_says_which_and_why() -> None:
+    stopped = DOMAIN._replace(state="paused", reason="ioerror")
+    plain = status.running(vmi(), stopped, LEASES, NOW)
+    (paused,) = [each for each in plain.conditions if each.type == "Paused"]
+    assert paused.message == "VMI was paused, low-level IO error detected"
+    full = with_disk_errors(stopped, {"vda": 2, "vdz": 1, "vdb": 0})
+    (paused,) = [each for each in status.running(vmi(), full, LEASES, NOW).conditions if each.type == "Paused"]
+    assert (paused.reason, paused.message) == (
+        "PausedIOError",
+        "VMI was paused, low-level IO error detected: the disk of volume 'root' has no space left on this node, "
+        "the disk of volume 'vdz' can't be read or written",
+    )
