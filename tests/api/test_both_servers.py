@@ -249,6 +249,55 @@ def test_an_apply_conflicts_with_what_others_own(server: Server) -> None:
     assert server("PATCH", f"{path}?fieldManager=two&force=true", gear("a", teeth=10), APPLY).code == 200
 
 
+def test_kubectl_goes_on_server_side_with_what_it_applied_before(server: Server) -> None:
+    path, noted = f"/apis/{GROUP}/v1~/gears", json.dumps(gear("a", teeth=9))
+    first = gear("a", teeth=9)
+    first["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": noted}
+    server.made(f"{path}?fieldManager=kubectl-client-side-apply", first)
+    assert server("PATCH", f"{path}/a?fieldManager=other", gear("a", teeth=10), APPLY).code == 409
+    applied = server("PATCH", f"{path}/a?fieldManager=kubectl", gear("a", teeth=10), APPLY)
+    assert applied.code == 200, applied.raw
+    again = json.loads(applied.body["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"])
+    assert again["spec"] == {"teeth": 10}
+    server("PATCH", f"{path}/a?fieldManager=edit", {"spec": {"teeth": 11}}, MERGE)
+    refused = server("PATCH", f"{path}/a?fieldManager=kubectl", gear("a", teeth=12), APPLY)
+    assert (refused.code, refused.fields) == (409, {".spec.teeth"}), "somebody else's since"
+
+
+def test_metadata_alone_comes_as_protobuf_too(server: Server) -> None:
+    server.made(f"/apis/{GROUP}/v1~/gears", gear("alone"))
+    only = f"{PROTOBUF};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+    found = server("GET", f"/apis/{GROUP}/v1~/gears", accept=only)
+    assert (found.code, found.headers["Content-Type"]) == (200, PROTOBUF)
+    assert b"PartialObjectMetadataList" in found.raw
+    assert b"alone" in found.raw
+    whole = server("GET", f"/apis/{GROUP}/v1~/gears", accept=PROTOBUF)
+    assert whole.code == 406
+
+
+def test_a_schema_is_kept_by_its_hash_only(server: Server) -> None:
+    path = f"/openapi/v3/apis/{GROUP}/v1"
+    assert "immutable" not in (server("GET", path).headers["Cache-Control"] or "")
+    found = server("GET", f"{path}?hash=of-yesterday")  # sent on to today's
+    assert (found.code, found.headers["Cache-Control"]) == (200, "public, immutable")
+
+
+def test_health_tells_what_it_is_made_of(server: Server) -> None:
+    told = server("GET", "/readyz?verbose").raw.decode()
+    assert told.startswith("[+]ping ok\n")
+    assert told.endswith("readyz check passed\n")
+    assert server("GET", "/readyz/ping").raw == b"ok"
+    assert server("GET", "/readyz/nothing").code == 404
+
+
+def test_what_is_out_of_date_is_warned_of(server: Server) -> None:
+    made = server("POST", "/api/v1~/endpoints", {"metadata": {"name": "e"}, "subsets": []})
+    assert "Endpoints is deprecated in v1.33+" in made.headers["Warning"]
+    spec = {"ports": [{"port": 1}], "externalIPs": ["1.2.3.4"]}
+    made = server("POST", "/api/v1~/services", {"metadata": {"name": "s"}, "spec": spec})
+    assert "spec.externalIPs is deprecated" in made.headers["Warning"]
+
+
 def test_a_stale_update_is_refused_and_a_finalizer_holds(server: Server) -> None:
     path = "/api/v1~/configmaps"
     made = server.made(path, {"metadata": {"name": "a", "finalizers": ["e.com/f"]}})

@@ -84,7 +84,8 @@ class HttpFace:
     async def _document(self, request: web.BaseRequest, user: UserInfo, parts: list[str]) -> web.Response:
         path = "/" + "/".join(parts)
         self._pipeline.authorizer.require(user, Attributes(request.method.lower(), path=path))
-        found = self._documents.find(parts, request.headers.get("Accept", ""), str(request.url.host), request.url.port)
+        address = f"{request.url.host}:{request.url.port}"
+        found = self._documents.find(parts, request.headers.get("Accept", ""), request.query, address)
         if found is None:
             raise no_such_page()
         if request.method not in ("GET", "HEAD") and not found.any_method:
@@ -310,7 +311,8 @@ def _media(request: web.BaseRequest, call: Call) -> Media:
     """What the answer is to look like. Streams are JSON: whoever likes protobuf better takes it too."""
     kind = "Scale" if call.subresource == "scale" else call.resource.kind
     builtin = call.resource.builtin
-    return negotiate(request.headers.get("Accept", ""), builtin=builtin, protobuf=builtin and writable(kind))
+    accept, metadata = request.headers.get("Accept", ""), call.subresource != "scale"
+    return negotiate(accept, builtin=builtin, protobuf=builtin and writable(kind), metadata=metadata)
 
 
 def _include(params: Params) -> str:

@@ -26,6 +26,7 @@ _TRANSFORMS = {
     for version in ("v1", "v1beta1")
     for kind in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 }
+_METADATA = {wanted for wanted in _TRANSFORMS if wanted[2] != "Table"}
 DISCOVERY = {("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList")}
 
 
@@ -35,9 +36,11 @@ def negotiate(
     *,
     builtin: bool = False,
     protobuf: bool = False,
+    metadata: bool = False,
 ) -> Media:
     """The first thing in `accept` that can be served; 406 when there is none.
 
+    `protobuf`: the whole can be had as protobuf; `metadata`: metadata alone can.
     Built-in kinds are negotiated before routing on a real server, by a stricter reading and with another refusal.
     """
     if not accept or accept == JSON:
@@ -45,6 +48,8 @@ def negotiate(
     for media, wanted in _clauses(accept):
         if media == PROTOBUF and protobuf and not wanted[2]:
             return Media(PROTOBUF)
+        if media == PROTOBUF and metadata and wanted in _METADATA:
+            return Media(PROTOBUF, wanted[2], wanted[1], wanted[0])
         if media not in ("*/*", JSON, YAML) and (media != "application/*" or builtin):
             continue
         kind = YAML if media == YAML else JSON

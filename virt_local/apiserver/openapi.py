@@ -140,6 +140,25 @@ class OpenApi:
         self._version = version
         self._kept: dict[str, Document] = {}
         self._generation = -1
+        self._state = ""
+
+    @property
+    def state(self) -> str:
+        """A hash of all that is served: the same as long as no document changes.
+
+        Building every document to hash it would cost what laziness saves.
+        """
+        self._refresh()
+        return self._state
+
+    def _refresh(self) -> None:
+        if self._generation == self._registry.generation:
+            return
+        self._kept.clear()
+        self._generation = self._registry.generation
+        own = hashlib.sha256(TABLE.read_bytes()).hexdigest()
+        text = f"{self._version}/{own}/{self._registry.fingerprint()}"
+        self._state = hashlib.sha256(text.encode()).hexdigest().upper()
 
     def index(self) -> Document:
         return self._document("", self._index)
@@ -153,9 +172,7 @@ class OpenApi:
         return self._document("v2", self._v2)
 
     def _document(self, key: str, build: Callable[[], Json]) -> Document:
-        if self._generation != self._registry.generation:
-            self._kept.clear()
-            self._generation = self._registry.generation
+        self._refresh()
         found = self._kept.get(key)
         if found is None:
             body = msgspec.json.encode(build())
@@ -170,13 +187,9 @@ class OpenApi:
         }
 
     def _index(self) -> Json:
-        # The hash names the registry's state: building every document to hash it would cost what laziness saves.
-        own = hashlib.sha256(TABLE.read_bytes()).hexdigest()
-        text = f"{self._version}/{own}/{self._registry.fingerprint()}"
-        state = hashlib.sha256(text.encode()).hexdigest().upper()
         return {
             "paths": {
-                path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={state}"} for path in self._group_versions()
+                path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self.state}"} for path in self._group_versions()
             }
         }
 
