@@ -377,6 +377,26 @@ async def test_webhooks_default_and_refuse(world: World) -> None:
         assert reply.status == 400
 
 
+async def test_the_webhook_writes_an_old_spelling_anew(world: World) -> None:
+    volumes = [{"name": "a", "registryDisk": {"image": "i"}}]
+    spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": {"disks": [{"name": "a", "disk": {}}]}}}
+    vmi = {
+        "apiVersion": "kubevirt.io/v1alpha2",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "x"},
+        "spec": spec | {"volumes": volumes},
+    }
+    resource = {"group": "kubevirt.io", "version": "v1alpha2", "resource": "virtualmachineinstances"}
+    review = {"request": {"uid": "1", "operation": "CREATE", "resource": resource, "object": vmi}}
+    async with world.http.post("/mutate", json=review) as reply:
+        response = (await reply.json())["response"]
+    changed = {each["path"]: each["value"] for each in json.loads(base64.b64decode(response["patch"]))}
+    assert changed["/spec"]["volumes"][0]["containerDisk"]["image"] == "i"
+    assert "registryDisk" not in changed["/spec"]["volumes"][0]
+    assert "/apiVersion" not in changed  # the version of the request is the API server's to convert
+    assert any("registryDisk is containerDisk today" in warning for warning in response["warnings"])
+
+
 async def test_freeze_tells_the_agent_seconds(world: World) -> None:
     await world.vmi()
     assert await world.put(VMI + "/freeze", {"unfreezeTimeout": "5m0s"}) == (200, "")
