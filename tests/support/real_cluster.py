@@ -113,7 +113,8 @@ def real_cluster(folder: Path, programs: Path) -> Iterator[RealCluster]:
     port = _free_port()
     with serve_real(folder, programs, ACCOUNTS) as server, contextlib.ExitStack() as running:
         cluster = RealCluster(server, folder, port)
-        for definition in sorted((MANIFESTS / "crds").iterdir()):  # one at a time: a busy machine takes seconds for each
+        # One at a time: a busy machine takes seconds for each.
+        for definition in sorted((MANIFESTS / "crds").iterdir()):
             cluster.kubectl("create", "-f", str(definition))
         cluster.kubectl("apply", "-f", str(MANIFESTS / "rbac.yaml"))
         for group, role in BINDINGS.items():
