@@ -12,10 +12,10 @@ from virt_types import labels
 from virt_types.cdi.objects import DataVolume
 from virt_types.errors import Cause
 from virt_types.meta import ObjectMeta
+from virt_types.running import FINAL_PHASES
 from virt_types.v1 import VirtualMachineInstance, VirtualMachineInstanceMigration
 from virt_types.validation.scope import duplicate, shown
 
-FINISHED = ("Succeeded", "Failed")
 LIVE_MIGRATABLE = "LiveMigratable"
 # Under these a DataVolume takes over a claim of its name: the claim was filled for it, or is to be adopted.
 PRE_POPULATED = "cdi.kubevirt.io/storage.prePopulated"
@@ -32,13 +32,13 @@ def migration_create(
     name = migration.spec.vmi_name or ""
     if vmi is None:
         return f'the VMI "{namespace}/{shown(name)}" does not exist'
-    if vmi.status.phase in FINISHED:
+    if vmi.status.phase in FINAL_PHASES:
         return "Cannot migrate VMI in finalized state."
     movable = next((one for one in vmi.status.conditions if one.type == LIVE_MIGRATABLE), None)
     if movable is not None and movable.status == "False":
         return f"Cannot migrate VMI, Reason: {movable.reason or ''}, Message: {movable.message or ''}"
     under_way = next(
-        (one for one in migrations if one.spec.vmi_name == name and one.status.phase not in FINISHED), None
+        (one for one in migrations if one.spec.vmi_name == name and one.status.phase not in FINAL_PHASES), None
     )
     if under_way is not None:
         job = f"Active migration job ({under_way.metadata.uid})"

@@ -12,6 +12,7 @@ from virt_types import labels
 from virt_types.cdi.objects import DataVolume
 from virt_types.errors import Cause
 from virt_types.pool.v1beta1 import VirtualMachinePool
+from virt_types.running import FINAL_PHASES, run_strategy
 from virt_types.v1 import (
     Disk,
     InstancetypeMatcher,
@@ -19,16 +20,14 @@ from virt_types.v1 import (
     VirtualMachine,
     VirtualMachineInstance,
     VirtualMachineInstanceMigration,
-    VirtualMachineSpec,
     VirtualMachineVolumeRequest,
     Volume,
 )
-from virt_types.validation.scope import invalid, required, shown
+from virt_types.validation.scope import invalid, number, required, shown
 
 DISKS, VOLUMES = "spec.domain.devices.disks", "spec.volumes"
 REQUESTS = "status.volumeRequests"
 DISK_BUSES = ("scsi", "virtio")
-FINISHED = ("Succeeded", "Failed")
 
 
 def vm_update(old: VirtualMachine, new: VirtualMachine, *, vmi: VirtualMachineInstance | None = None) -> list[Cause]:
@@ -42,16 +41,9 @@ def vm_update(old: VirtualMachine, new: VirtualMachine, *, vmi: VirtualMachineIn
     ]
 
 
-def run_strategy(spec: VirtualMachineSpec) -> str:
-    """The strategy, also of a machine that says `running`."""
-    if spec.running is not None:
-        return "Always" if spec.running else "Halted"
-    return spec.run_strategy or "Halted"
-
-
 def _restore(old: VirtualMachine, new: VirtualMachine) -> Iterator[Cause]:
     name = old.status.restore_in_progress
-    if name is not None and old.spec != new.spec and run_strategy(new.spec) != "Halted":
+    if name is not None and run_strategy(new.spec) != run_strategy(old.spec):
         yield invalid("spec", f'Cannot update VM runStrategy until restore "{shown(name)}" completes')
 
 
@@ -122,14 +114,17 @@ def _added(
 
 def vmi_hotplug(old: VirtualMachineInstance, new: VirtualMachineInstance) -> list[Cause]:
     """Why a controller may not give a guest the new spec: only what can be plugged may differ."""
-    return [*_sizes(old, new), *_permanent(old, new), *_plugged(old, new)]
+    gate = "UtilityVolumes feature gate is not enabled"
+    closed = [invalid("spec.utilityVolumes", gate)] if new.spec.utility_volumes else []
+    return [*_sizes(old, new), *closed, *_permanent(old, new), *_plugged(old, new)]
 
 
 def _sizes(old: VirtualMachineInstance, new: VirtualMachineInstance) -> Iterator[Cause]:
     was, now = old.spec.domain, new.spec.domain
     if was.cpu is not None and now.cpu is not None and was.cpu.max_sockets != now.cpu.max_sockets:
         yield invalid("spec.domain.cpu.maxSockets", "CPU topology maxSockets changed")
-    if was.memory is not None and now.memory is not None and was.memory.max_guest != now.memory.max_guest:
+    most = [number(domain.memory.max_guest) if domain.memory is not None else None for domain in (was, now)]
+    if None not in most and most[0] != most[1]:
         yield invalid("spec.domain.memory.maxGuest", "Memory maxGuest changed")
 
 
@@ -181,7 +176,8 @@ def _plugged(old: VirtualMachineInstance, new: VirtualMachineInstance) -> Iterat
             if volume.memory_dump is None:
                 yield required(DISKS, f"volume {shown(name)} doesn't have a matching disk")
         elif name not in was:
-            yield from _bus(disk, name, "Hotplug configuration", DISKS)
+            if name not in old_disks:  # else it is put into a drive that is there
+                yield from _bus(disk, name, "Hotplug configuration", DISKS)
         else:
             if volume != was[name]:
                 yield invalid(VOLUMES, f"hotplug volume {shown(name)}, changed")
@@ -204,9 +200,13 @@ def _bus(disk: Disk, name: str, prefix: str, field: str) -> Iterator[Cause]:
             yield invalid(
                 field, f"{prefix} for LUN [{shown(name)}] requires bus to be 'scsi'. [{shown(bus)}] is not permitted."
             )
-    elif disk.cdrom is None:
-        need = "requires diskDevice of type 'disk' or 'lun' to be used."
+    else:
+        bus, need = "", "requires diskDevice of type 'disk' or 'lun' to be used."
         yield invalid(field, f"{prefix} for [{shown(name)}] {need}")
+    if disk.dedicated_io_thread and bus not in {"", "virtio"}:
+        yield invalid(field, f"{prefix} for [{shown(name)}] requires virtio bus for IOThreads.")
+    if disk.boot_order is not None and disk.boot_order < 1:
+        yield invalid(field, f"{prefix} for [{shown(name)}] must have a boot order > 0, if supplied")
 
 
 def migration_update(old: VirtualMachineInstanceMigration, new: VirtualMachineInstanceMigration) -> list[Cause]:
@@ -215,7 +215,7 @@ def migration_update(old: VirtualMachineInstanceMigration, new: VirtualMachineIn
     if old.spec != new.spec:
         causes.append(Cause("FieldValueNotSupported", "update of Migration object's spec is restricted", ""))
     label = labels.VMI_NAME
-    unfinished = old.status.phase not in FINISHED
+    unfinished = old.status.phase not in FINAL_PHASES
     if unfinished and label in old.metadata.labels and old.metadata.labels[label] != new.metadata.labels.get(label):
         message = "selector label can't be modified on an in-flight migration"
         causes.append(Cause("FieldValueNotSupported", message, ""))

@@ -31,6 +31,7 @@ def spec(volumes: list[Json], disks: list[Json], **domain: Any) -> Json:
     return {"domain": {"devices": {"disks": disks}} | domain, "volumes": volumes}
 
 
+DRIVE = {"name": "p", "cdrom": {"bus": "sata"}}
 BARE = spec([ROOT], [ROOT_DISK])
 FULL = spec([ROOT, PLUGGED], [ROOT_DISK, SCSI])
 
@@ -56,7 +57,12 @@ RESTORING, SNAPSHOT = {"restoreInProgress": "r"}, {"snapshotInProgress": "s"}
             machine(runStrategy="Always"),
             ['Cannot update VM runStrategy until restore "r" completes'],
         ),
-        (machine(status=RESTORING, runStrategy="Always"), machine(), []),
+        (
+            machine(status=RESTORING, runStrategy="Always"),
+            machine(),
+            ['Cannot update VM runStrategy until restore "r" completes'],
+        ),
+        (machine(status=RESTORING, runStrategy="Manual"), machine(FULL, runStrategy="Manual"), []),
         (
             machine(status=SNAPSHOT),
             machine(FULL),
@@ -86,6 +92,7 @@ def add(name: str = "n", claim: str = "c", bus: str = "scsi", **device: Any) -> 
     return {"addVolumeOptions": {"name": name, "disk": disk, "volumeSource": source}}
 
 
+NEITHER = "requires diskDevice of type 'disk' or 'lun' to be used."
 REMOVE = {"removeVolumeOptions": {"name": "n"}}
 EITHER = "VolumeRequests require either addVolumeOptions or removeVolumeOptions"
 TAKEN = "AddVolume request for [root] conflicts with an existing volume of the same name on"
@@ -110,6 +117,15 @@ TAKEN = "AddVolume request for [root] conflicts with an existing volume of the s
         (
             [add(lun={"bus": "virtio"})],
             ["AddVolume request for LUN [n] requires bus to be 'scsi'. [virtio] is not permitted."],
+        ),
+        ([add(cdrom={"bus": "sata"})], [f"AddVolume request for [n] {NEITHER}"]),
+        (
+            [add(disk={"bus": "scsi"}, dedicatedIOThread=True)],
+            ["AddVolume request for [n] requires virtio bus for IOThreads."],
+        ),
+        (
+            [add(disk={"bus": "scsi"}, bootOrder=0)],
+            ["AddVolume request for [n] must have a boot order > 0, if supplied"],
         ),
         ([add(bootOrder=1)], ["AddVolume request for [n] requires diskDevice of type 'disk' or 'lun' to be used."]),
     ],
@@ -144,6 +160,13 @@ def test_no_volume_requests_during_a_migration() -> None:
             spec([], [], memory={"maxGuest": "2Gi"}),
             ["Memory maxGuest changed"],
         ),
+        # The same amount in other words, and one that was not there before.
+        (spec([], [], memory={"maxGuest": "1Gi"}), spec([], [], memory={"maxGuest": "1024Mi"}), []),
+        (spec([], [], memory={}), spec([], [], memory={"maxGuest": "1Gi"}), []),
+        # Into an empty drive goes what could not be plugged with a drive of its own.
+        (spec([ROOT], [ROOT_DISK, DRIVE]), spec([ROOT, PLUGGED], [ROOT_DISK, DRIVE]), []),
+        (BARE, spec([ROOT, PLUGGED], [ROOT_DISK, DRIVE]), [f"Hotplug configuration for [p] {NEITHER}"]),
+        (BARE, BARE | {"utilityVolumes": [{"name": "u"}]}, ["UtilityVolumes feature gate is not enabled"]),
         (FULL, spec([ROOT, PLUGGED], [ROOT_DISK, SCSI | {"serial": "x"}]), ["hotplug disk p, changed"]),
         (
             FULL,
