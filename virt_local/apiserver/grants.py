@@ -13,13 +13,15 @@ from virt_kube.api import Json
 from virt_kube.roles import Rule, as_json
 from virt_local.apiserver.authz import Authorizer
 from virt_local.apiserver.call import Call
+from virt_local.apiserver.metadata import segment_problems
 from virt_local.apiserver.rbac import ALL, GROUP, Attributes, described, missing, rule_of
 from virt_local.apiserver.roles import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, MASTERS, Binding, Role
 from virt_local.apiserver.status import failure, forbidden, invalid_value, not_supported, required
 from virt_types.errors import Cause
+from virt_types.names import subdomain_problems
 
-SUBJECT_KINDS = ("Group", "ServiceAccount", "User")
-ROLE_KINDS = ("ClusterRole", "Role")
+SUBJECT_KINDS = ("ServiceAccount", "User", "Group")
+ROLE_KINDS = ("Role", "ClusterRole")
 _EVERYTHING = (Rule((ALL,), (ALL,), (ALL,)), Rule((ALL,), urls=(ALL,)))
 _BOOTSTRAP_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _BOOTSTRAP_ANNOTATIONS = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
@@ -107,7 +109,7 @@ def role_binding_causes(obj: Json, old: Json | None) -> list[Cause]:
 
 
 def cluster_role_binding_causes(obj: Json, old: Json | None) -> list[Cause]:
-    return _binding_causes(obj, old, ROLE_KINDS[:1])
+    return _binding_causes(obj, old, ROLE_KINDS[1:])
 
 
 def _binding_causes(obj: Json, old: Json | None, kinds: tuple[str, ...]) -> list[Cause]:
@@ -119,22 +121,28 @@ def _binding_causes(obj: Json, old: Json | None, kinds: tuple[str, ...]) -> list
         found.append(not_supported("roleRef.kind", str(ref.get("kind", "")), list(kinds)))
     if not ref.get("name"):
         found.append(required("roleRef.name"))
+    else:
+        found += [invalid_value("roleRef.name", ref["name"], why) for why in segment_problems(ref["name"])]
     for index, subject in enumerate(obj.get("subjects") or ()):
-        found += _subject_causes(subject, f"subjects[{index}]")
+        found += _subject_causes(subject, f"subjects[{index}]", namespaced=len(kinds) > 1)
     if old is not None and ref != (old.get("roleRef") or {}):
         found.append(invalid_value("roleRef", ref, "cannot change roleRef"))
     return found
 
 
-def _subject_causes(subject: Any, at: str) -> list[Cause]:
+def _subject_causes(subject: Any, at: str, *, namespaced: bool) -> list[Cause]:
     found = []
     if not subject.get("name"):
         found.append(required(f"{at}.name"))
     kind = subject.get("kind", "")
     if kind not in SUBJECT_KINDS:
         found.append(not_supported(f"{at}.kind", str(kind), list(SUBJECT_KINDS)))
-    if kind == "ServiceAccount" and not subject.get("namespace"):
+    elif (group := subject.get("apiGroup") or "") != (wanted := "" if kind == "ServiceAccount" else GROUP):
+        found.append(not_supported(f"{at}.apiGroup", group, [wanted]))
+    if kind == "ServiceAccount" and not namespaced and not subject.get("namespace"):
         found.append(required(f"{at}.namespace"))
+    if kind == "ServiceAccount" and subject.get("name"):
+        found += [invalid_value(f"{at}.name", subject["name"], why) for why in subdomain_problems(subject["name"])]
     return found
 
 
@@ -189,7 +197,7 @@ class Guard:
         return tuple(rule_of(rule) for rule in obj.get("rules") or ())
 
     def _require_known_role(self, call: Call, ref: Json, plural: str) -> None:
-        """403 for a role that is not there: it could be made with anything in it later."""
+        """404 for a role that is not there: it could be made with anything in it later."""
         if not self._authorizer.has_role(ref, call.namespace):
             name = ref.get("name", "")
             raise failure(404, "NotFound", f'{plural}.{GROUP} "{name}" not found',

@@ -185,7 +185,7 @@ def dns1035_problems(name: str) -> list[str]:
     return problems if re.fullmatch(_DNS1035, name) else [*problems, DNS1035_TEXT]
 
 
-def _segment_problems(name: str) -> list[str]:
+def segment_problems(name: str) -> list[str]:
     """Names of roles, bindings and events may be anything that can stand in a path."""
     if name in (".", ".."):
         return [f"may not be '{name}'"]
@@ -193,10 +193,10 @@ def _segment_problems(name: str) -> list[str]:
 
 
 _NAME_RULES: Mapping[tuple[str, str], Callable[[str], list[str]]] = {
-    ("", "events"): _segment_problems,
+    ("", "events"): segment_problems,
     ("", "namespaces"): label_problems,
     ("", "services"): label_problems,
-    **{(RBAC_GROUP, plural): _segment_problems for plural in RBAC_PLURALS},
+    **{(RBAC_GROUP, plural): segment_problems for plural in RBAC_PLURALS},
 }
 
 

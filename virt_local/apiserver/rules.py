@@ -43,8 +43,10 @@ _PREPARE: Mapping[tuple[str, str], Prepare] = {
     ("", "persistentvolumes"): storage.prepare_volume,
     ("", "pods"): pods.prepare,
     ("", "secrets"): config.prepare_secret,
+    ("", "serviceaccounts"): small.prepare_account,
     ("", "services"): services.prepare,
     ("apiextensions.k8s.io", "customresourcedefinitions"): definitions.prepare,
+    ("coordination.k8s.io", "leases"): small.prepare_lease,
     ("discovery.k8s.io", "endpointslices"): small.prepare_slice,
     ("rbac.authorization.k8s.io", "rolebindings"): grants.prepare_binding,
     ("rbac.authorization.k8s.io", "clusterrolebindings"): grants.prepare_binding,
@@ -58,6 +60,7 @@ _PREPARE_STATUS: Mapping[tuple[str, str], Prepare] = {
 _CHECKS: Mapping[tuple[str, str], Check] = {
     ("", "configmaps"): config.config_map_causes,
     ("", "events"): events.core_causes,
+    ("", "namespaces"): small.namespace_causes,
     ("", "nodes"): nodes.causes,
     ("", "persistentvolumeclaims"): storage.claim_causes,
     ("", "persistentvolumes"): storage.volume_causes,

@@ -86,6 +86,8 @@ class Writer:
         obj = await self._admit("CREATE", call, obj, None)
         ownership.created(call, obj, self._schemas.fields)  # what is allocated belongs to nobody
         with self._allocated(call, obj, None):
+            if call.resource.builtin:
+                call.warnings += rules.warnings(call.resource, obj)
             return await self._insert(call, obj)
 
     async def _insert(self, call: Call, obj: Json) -> Answer:
@@ -232,6 +234,8 @@ class Writer:
         metadata.drop_empty(new["metadata"])
         ownership.updated(call, new, old, self._schemas.fields)
         with self._allocated(call, new, old):
+            if call.resource.builtin:
+                call.warnings += rules.warnings(call.resource, new)
             unchanged = new == old and patches.same_json(new, old)
             if unchanged and not touched:
                 return self._answer(call, 200, record.value)
@@ -262,9 +266,7 @@ class Writer:
         if found:
             group = "" if call.resource.builtin and call.resource.view_of else call.resource.group
             raise invalid(group, call.resource.kind, meta.get("name", ""), found)
-        if call.resource.builtin:
-            call.warnings += rules.warnings(call.resource, obj)
-        else:
+        if not call.resource.builtin:
             call.warnings += [
                 f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name '
                 + ("including a path (/) " if "." in name else "")

@@ -31,7 +31,7 @@ _DNS = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _PULL = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 # What an update may change of a pod's spec, besides adding tolerations and the images of containers.
-_MUTABLE = ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations", "schedulingGates")
+_MUTABLE = ("activeDeadlineSeconds", "tolerations", "schedulingGates")
 _FROZEN = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -161,7 +161,20 @@ def _container_causes(at: str, container: Json, names: set[str]) -> list[Cause]:
 
 
 def _changes(spec: Json, old: Json) -> list[Cause]:
-    return [] if _frozen_part(spec) == _frozen_part(old) else [forbidden_value("spec", _FROZEN)]
+    for field in _CONTAINER_LISTS:
+        if len(spec.get(field) or []) != len(old.get(field) or []):
+            return [forbidden_value(f"spec.{field}", "pod updates may not add or remove containers")]
+    found = _toleration_changes(spec.get("tolerations") or [], old.get("tolerations") or [])
+    return found if _frozen_part(spec) == _frozen_part(old) else [*found, forbidden_value("spec", _FROZEN)]
+
+
+def _toleration_changes(new: list[Json], old: list[Json]) -> list[Cause]:
+    """Tolerations may be added; of those there only the seconds may change."""
+    known = [{**toleration, "tolerationSeconds": None} for toleration in new]
+    if all({**toleration, "tolerationSeconds": None} in known for toleration in old):
+        return []
+    text = "existing toleration can not be modified except its tolerationSeconds"
+    return [forbidden_value("spec.tolerations", text)]
 
 
 def _frozen_part(spec: Json) -> Json:

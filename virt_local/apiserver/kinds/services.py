@@ -21,7 +21,8 @@ _AFFINITIES = ("ClientIP", "None")
 _POLICIES = ("Cluster", "Local")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _FAMILIES = ("IPv4", "IPv6")
-_FAMILY_POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _AFFINITY_SECONDS = 10_800
 _DAY = 86_400
 HEADLESS = "None"
@@ -42,7 +43,7 @@ def prepare(obj: Json, _old: Json | None) -> None:
             port["targetPort"] = port.get("port", 0)
     if kind != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
-    if kind in NODE_PORT_TYPES:
+    if kind in NODE_PORT_TYPES or (kind == "ClusterIP" and spec.get("externalIPs")):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if kind == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -165,20 +166,30 @@ def _port_causes(at: str, port: Json, *, named: bool) -> list[Cause]:
     found += values.port(f"{at}.port", port.get("port"))
     if port["protocol"] not in _PROTOCOLS:
         found.append(not_supported(f"{at}.protocol", port["protocol"], _PROTOCOLS))
-    found += values.port_or_name(f"{at}.targetPort", port["targetPort"])
-    if port.get("appProtocol"):
+    found += values.port_or_name(f"{at}.targetPort", port["targetPort"] or 0)
+    if port.get("appProtocol") is not None:
         found += values.qualified_name(f"{at}.appProtocol", port["appProtocol"])
     return found
 
 
+# As Go prints what tells a port from another.
+_GO_PORT: Json = {"Name": "", "Protocol": "", "AppProtocol": None, "Port": 0, "TargetPort": 0, "NodePort": 0}
+
+
 def _twice(ports: list[Json]) -> list[Cause]:
     found, names, numbers = [], set(), set()
+    node_ports: set[tuple[Any, Any]] = set()
     for index, port in enumerate(ports):
         name, number = port.get("name"), _identity(port)
+        node_port = port.get("nodePort"), port.get("protocol")
+        if port.get("nodePort") and node_port in node_ports:
+            text = f"Duplicate value: {port['nodePort']}"
+            found.append(Cause(DUPLICATE, text, f"spec.ports[{index}].nodePort"))
+        node_ports.add(node_port)
         if name and name in names:
             found.append(Cause(DUPLICATE, f"Duplicate value: {shown(name)}", f"spec.ports[{index}].name"))
         if number in numbers:
-            told = shown({"port": number[0], "protocol": number[1]})
+            told = shown(_GO_PORT | {"Protocol": number[1], "Port": number[0]})
             found.append(Cause(DUPLICATE, f"Duplicate value: {told}", f"spec.ports[{index}]"))
         names.add(name)
         numbers.add(number)
@@ -199,12 +210,14 @@ def _traffic_causes(spec: Json) -> list[Cause]:
     found = [
         not_supported(f"spec.{field}", spec[field], _POLICIES)
         for field in ("internalTrafficPolicy", "externalTrafficPolicy")
-        if spec.get(field) and spec[field] not in _POLICIES
+        if spec.get(field) is not None and spec[field] not in _POLICIES
     ]
+    if spec.get("trafficDistribution") is not None:
+        found += values.one_of("spec.trafficDistribution", spec["trafficDistribution"], _DISTRIBUTIONS)
     if spec.get("externalTrafficPolicy") and spec["type"] not in NODE_PORT_TYPES and not spec.get("externalIPs"):
         text = "may only be set for externally-accessible services"
         found.append(invalid_value("spec.externalTrafficPolicy", spec["externalTrafficPolicy"], text))
-    if spec["type"] not in NODE_PORT_TYPES:
+    if spec["type"] in ("ClusterIP", "ExternalName"):
         text = f"may not be used when `type` is '{spec['type']}'"
         found += [
             forbidden_value(f"spec.ports[{index}].nodePort", text)
@@ -214,8 +227,32 @@ def _traffic_causes(spec: Json) -> list[Cause]:
     if spec.get("allocateLoadBalancerNodePorts") is not None and spec["type"] != "LoadBalancer":
         field = "spec.allocateLoadBalancerNodePorts"
         found.append(forbidden_value(field, "may only be used when `type` is 'LoadBalancer'"))
-    if spec.get("loadBalancerClass") and spec["type"] != "LoadBalancer":
-        found.append(forbidden_value("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'"))
+    return found + _balancer_causes(spec)
+
+
+def _balancer_causes(spec: Json) -> list[Cause]:
+    found: list[Cause] = []
+    ranges = spec.get("loadBalancerSourceRanges") or []
+    balanced = spec["type"] == "LoadBalancer"
+    only = "may only be used when `type` is 'LoadBalancer'"
+    if ranges and not balanced:
+        found.append(forbidden_value("spec.LoadBalancerSourceRanges", only))
+    found += [
+        invalid_value(f"spec.LoadBalancerSourceRanges[{index}]", text, values.CIDR_TEXT)
+        for index, text in enumerate(ranges)
+        if balanced and not values.is_network(text.strip())
+    ]
+    if spec.get("loadBalancerClass") is not None:
+        if balanced:
+            found += values.qualified_name("spec.loadBalancerClass", spec["loadBalancerClass"])
+        else:
+            found.append(forbidden_value("spec.loadBalancerClass", only))
+    if (port := spec.get("healthCheckNodePort")) is not None:
+        if not needs_health_port(spec):
+            text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+            found.append(invalid_value("spec.healthCheckNodePort", port, text))
+        else:
+            found += values.port("spec.healthCheckNodePort", port)
     return found
 
 
@@ -232,10 +269,18 @@ def _address_causes(spec: Json) -> list[Cause]:
         for index, address in enumerate(addresses)
         if address != HEADLESS and not _is_address(address)
     ]
-    for index, family in enumerate(spec.get("ipFamilies") or []):
+    asked = spec.get("ipFamilies") or []
+    for index, family in enumerate(asked):
         if family not in _FAMILIES:
             found.append(not_supported(f"spec.ipFamilies[{index}]", family, _FAMILIES))
-    if spec.get("ipFamilyPolicy"):
+        elif family in asked[:index]:
+            found.append(Cause(DUPLICATE, f"Duplicate value: {shown(family)}", f"spec.ipFamilies[{index}]"))
+    found += [
+        invalid_value(f"spec.externalIPs[{index}]", address, values.IP_TEXT)
+        for index, address in enumerate(spec.get("externalIPs") or [])
+        if not _is_address(address)
+    ]
+    if spec.get("ipFamilyPolicy") is not None:
         found += values.one_of("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], _FAMILY_POLICIES)
     return found
 

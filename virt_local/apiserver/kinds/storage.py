@@ -8,7 +8,8 @@ from virt_kube.api import Json
 from virt_local.apiserver import metadata
 from virt_local.apiserver.builtin_schemas import types
 from virt_local.apiserver.kinds import values
-from virt_local.apiserver.status import forbidden_value, invalid_value, not_supported, required
+from virt_local.apiserver.patches import same_json
+from virt_local.apiserver.status import DUPLICATE, forbidden_value, invalid_value, not_supported, required, shown
 from virt_types.errors import Cause
 from virt_types.quantity import parse
 
@@ -16,6 +17,7 @@ CLAIM_FINALIZER, VOLUME_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.
 _ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _VOLUME_MODES = ("Block", "Filesystem")
 _RECLAIM = ("Delete", "Recycle", "Retain")
+_CLASS_RECLAIM = ("Delete", "Retain")
 _BINDING = ("Immediate", "WaitForFirstConsumer")
 _SPEC_FROZEN = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
@@ -191,11 +193,36 @@ def class_causes(obj: Json, old: Json | None) -> list[Cause]:
         found.append(required("provisioner"))
     else:
         found += values.qualified_name("provisioner", provisioner.lower())
-    found += values.one_of("reclaimPolicy", obj["reclaimPolicy"], _RECLAIM)
+    if obj["reclaimPolicy"]:
+        found += values.one_of("reclaimPolicy", obj["reclaimPolicy"], _CLASS_RECLAIM)
     found += values.one_of("volumeBindingMode", obj["volumeBindingMode"], _BINDING)
+    found += _topologies(obj.get("allowedTopologies") or [])
     if old is not None:
         for field in ("parameters", "provisioner", "reclaimPolicy"):
             if obj.get(field) != old.get(field):
                 found.append(forbidden_value(field, f"updates to {field} are forbidden."))
         found += values.unchanged(("volumeBindingMode",), obj, old)
+    return found
+
+
+def _topologies(terms: list[Json]) -> list[Cause]:
+    found: list[Cause] = []
+    for index, term in enumerate(terms):
+        at = f"allowedTopologies[{index}].matchLabelExpressions"
+        expressions = term.get("matchLabelExpressions") or []
+        keys = [expression.get("key") or "" for expression in expressions]
+        for place, expression in enumerate(expressions):
+            given = expression.get("values") or []
+            if not given:
+                found.append(required(f"{at}[{place}].values"))
+            for number, value in enumerate(given):
+                if value in given[:number]:
+                    text = f"Duplicate value: {shown(value)}"
+                    found.append(Cause(DUPLICATE, text, f"{at}[{place}].values[{number}]"))
+            found += values.qualified_name(f"{at}[{place}].key", keys[place])
+            if keys[place] in keys[:place]:
+                found.append(Cause(DUPLICATE, f"Duplicate value: {shown(keys[place])}", f"{at}[{place}].key"))
+        before = [other.get("matchLabelExpressions") or [] for other in terms[:index]]
+        if not expressions or any(same_json(expressions, other) for other in before):
+            found.append(Cause(DUPLICATE, 'Duplicate value: ""', at))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from virt_types.quantity import parse
 
 PORT_TEXT = "must be between 1 and 65535, inclusive"
 IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+CIDR_TEXT = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 IMMUTABLE = "field is immutable"
 _PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
@@ -31,6 +33,14 @@ def positive(field: str, quantity: Any) -> list[Cause]:
 
 def not_negative(field: str, number: int | None) -> list[Cause]:
     return [invalid_value(field, number, "must be greater than or equal to 0")] if (number or 0) < 0 else []
+
+
+def is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return "/" in text
 
 
 def is_port(number: Any) -> bool:
