@@ -7,7 +7,6 @@ same question over HTTP. Defaults and rules are `virt_types`'; what is decided h
 from __future__ import annotations
 
 import datetime
-import hashlib
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -26,6 +25,7 @@ from virt_types.instancetype.v1beta1 import (
     VirtualMachineInstancetype,
     VirtualMachinePreference,
 )
+from virt_types.names import instance_id
 from virt_types.pool.v1beta1 import VirtualMachinePool
 from virt_types.presets import unmerged
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceSpec
@@ -42,7 +42,6 @@ OTHER_NODE = "Node restriction, virt-handler is only allowed to modify VMIs it o
 NO_NODE = "Node restriction failed, virt-handler service account is missing node name"
 TARGET_NODE = "Node restriction, virt-handler is not allowed to set target node"
 FORBIDDEN = "FieldValueForbidden"  # to users, not to our own components
-MAX_LABEL = 63
 OUR_FINALIZERS = (labels.VMI_FINALIZER, labels.VM_FINALIZER)
 MACHINES = (labels.GROUP, "virtualmachines")
 MACHINE_STATUS = (*MACHINES, "status")
@@ -91,7 +90,7 @@ OTHERS = {
         validation.validate_migration,
         update.migration_update,
         surroundings.new_migration,
-        lambda migration: {labels.VMI_NAME: vmi_id(migration.spec.vmi_name or "")},
+        lambda migration: {labels.VMI_NAME: instance_id(migration.spec.vmi_name or "")},
     ),
     ("pool.kubevirt.io", "virtualmachinepools"): OtherKind(
         VirtualMachinePool, validation.validate_pool, update.pool_update
@@ -203,7 +202,7 @@ class KubeVirtAdmission:
         if labels.VMI_FINALIZER not in vmi.metadata.finalizers:
             vmi.metadata.finalizers.append(labels.VMI_FINALIZER)
         if request.name:
-            vmi.metadata.labels.setdefault(labels.VMI_ID, vmi_id(request.name))
+            vmi.metadata.labels.setdefault(labels.VMI_ID, instance_id(request.name))
         _refuse(validate_vmi(vmi, trusted=trusted), refusals.VMI, request.name)
         return AdmissionResult(obj | _changed_fields(vmi, obj), warnings)
 
@@ -310,13 +309,6 @@ def _with_our_finalizers(metadata: Json, old: Json) -> Json:
     given = metadata.get("finalizers") or []
     held = [name for name in old.get("finalizers") or [] if name in OUR_FINALIZERS and name not in given]
     return metadata | {"finalizers": [*held, *given]} if held else metadata
-
-
-def vmi_id(name: str) -> str:
-    """The value of the label that Services made by `virtctl expose` select (virtctl shortens long names alike)."""
-    if len(name) <= MAX_LABEL:
-        return name
-    return f"{name[:54]}-{hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]}"
 
 
 def _volume_requests(obj: Json) -> list[Json]:

@@ -14,13 +14,13 @@ from msgspec import Meta, Struct, to_builtins
 
 from virt_kube.api import Json
 from virt_types import labels
+from virt_types.running import FINAL_PHASES, run_strategy, strategy_to_start
 from virt_types.v1 import (
     VirtualMachine,
     VirtualMachineInstance,
     VirtualMachineStateChangeRequest,
 )
 
-FINAL_PHASES = frozenset({"Succeeded", "Failed"})
 DEFAULT_GRACE_PERIOD = 30
 FORCED_RESTART_GRACE_PERIOD = 1
 
@@ -84,17 +84,12 @@ def is_live(vmi: VirtualMachineInstance | None) -> bool:
     return vmi is not None and vmi.status.phase not in FINAL_PHASES
 
 
-def run_strategy(vm: VirtualMachine) -> str:
-    """The strategy in force; `running` is its older spelling, and neither means Halted."""
-    return vm.spec.run_strategy or ("Always" if vm.spec.running else "Halted")
-
-
 def decide_start(vm: VirtualMachine, vmi: VirtualMachineInstance | None, options: StartOptions) -> Decision:
     if vmi is not None and is_live(vmi) and vmi.status.phase not in {None, "", "Unknown"}:
         return Refusal(ALREADY_RUNNING)
     if _condition(vm, "ManualRecoveryRequired"):
         return Refusal(RECOVERY_REQUIRED)
-    strategy = run_strategy(vm)
+    strategy = run_strategy(vm.spec)
     if strategy == "WaitAsReceiver":
         return Accept({}, {})
     if strategy == "Halted":
@@ -107,13 +102,13 @@ def decide_start(vm: VirtualMachine, vmi: VirtualMachineInstance | None, options
 def _start_on_request(vm: VirtualMachine, vmi: VirtualMachineInstance | None, options: StartOptions) -> Decision:
     if vmi is None or is_live(vmi):
         return _request(vm, _start(options))
-    if run_strategy(vm) == "RerunOnFailure" and vmi.status.phase == "Failed":
+    if run_strategy(vm.spec) == "RerunOnFailure" and vmi.status.phase == "Failed":
         return Refusal(NO_START_FROM_FAILED)
     return _request(vm, _stop(vmi), _start(options))
 
 
 def decide_stop(vm: VirtualMachine, vmi: VirtualMachineInstance | None, options: StopOptions) -> Decision:
-    strategy, grace = run_strategy(vm), options.grace_period
+    strategy, grace = run_strategy(vm.spec), options.grace_period
     if grace is not None and grace < 0:
         return Refusal(NEGATIVE_GRACE, 400)
     if strategy in {"Always", "Once"}:
@@ -135,7 +130,7 @@ def _cancel_start(vm: VirtualMachine) -> Decision:
 
 
 def decide_restart(vm: VirtualMachine, vmi: VirtualMachineInstance | None, options: RestartOptions) -> Decision:
-    strategy = run_strategy(vm)
+    strategy = run_strategy(vm.spec)
     refused = restart_grace_refusal(options)
     if refused:
         return refused
@@ -171,11 +166,6 @@ def _set_running(vm: VirtualMachine, running: bool) -> Accept:
         return Accept({"runStrategy": strategy_to_start(vm)}, status, annotations=forget)
     remember = {labels.STOPPED_STRATEGY: vm.spec.run_strategy} if vm.spec.run_strategy == "Once" else None
     return Accept({"runStrategy": "Halted"}, status, annotations=remember)
-
-
-def strategy_to_start(vm: VirtualMachine) -> str:
-    """What a halted VM is to be: what it was declared as before it was stopped."""
-    return "Once" if vm.metadata.annotations.get(labels.STOPPED_STRATEGY) == "Once" else "Always"
 
 
 def _request(vm: VirtualMachine, *requests: VirtualMachineStateChangeRequest) -> Decision:

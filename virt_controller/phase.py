@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from virt_kube.clock import parse_time, rfc3339
+from virt_types.running import FINAL_PHASES
 from virt_types.v1 import (
     VirtualMachineInstance,
     VirtualMachineInstanceCondition,
@@ -23,7 +24,7 @@ def phase(vmi: VirtualMachineInstance) -> str:
 
 
 def is_final(vmi: VirtualMachineInstance) -> bool:
-    return vmi.status.phase in (SUCCEEDED, FAILED)
+    return vmi.status.phase in FINAL_PHASES
 
 
 def is_going(vmi: VirtualMachineInstance) -> bool:

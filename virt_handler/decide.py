@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from virt_handler.domains import Domain
 from virt_handler.records import End, FinalPhase, Record
+from virt_types.running import FINAL_PHASES
 from virt_types.v1 import VirtualMachineInstance
 
 DEFAULT_GRACE = 30
 SIGNAL_INTERVAL = 5.0
-FINAL = frozenset({"Succeeded", "Failed"})
 IO_ERROR_FIRST, IO_ERROR_MAX = 10.0, 180.0
 # Seconds until we look again: at a guest libvirt lost sight of, a name somebody else took, a predecessor being ended.
 ORPHAN_INTERVAL, CONFLICT_INTERVAL, SIBLING_INTERVAL = 10.0, 30.0, 1.0
@@ -204,7 +204,7 @@ def decide(seen: Seen, now: float) -> list[Effect]:  # noqa: PLR0911  one line p
 
 def must_stop(vmi: VirtualMachineInstance | None) -> bool:
     """Whether no guest of this VMI may run (any more)."""
-    return vmi is None or vmi.metadata.deletion_timestamp is not None or vmi.status.phase in FINAL
+    return vmi is None or vmi.metadata.deletion_timestamp is not None or vmi.status.phase in FINAL_PHASES
 
 
 def grace_of(vmi: VirtualMachineInstance | None, record: Record | None) -> int:
@@ -266,7 +266,7 @@ def _keep(seen: Seen, domain: Domain, now: float) -> list[Effect]:
 
 
 def _stop_lost(seen: Seen, process: Process, now: float) -> list[Effect]:
-    """libvirt can't signal this guest any more: after the grace its process is ended."""
+    """libvirt can't signal this guest any more: its process is ended, after what is left of a grace that has begun."""
     clock = seen.record.shutdown if seen.record is not None else None
     since = clock.since if clock is not None else None
     if since is not None and now < since + grace_of(seen.vmi, seen.record):
@@ -289,7 +289,7 @@ def _end_of(seen: Seen) -> End | None:  # noqa: PLR0911  one line per situation,
         return record.end
     if record is not None and (record.stage == "started" or _ran_unnoticed(seen, record)):
         return _how_it_ended(seen, record)
-    if vmi is not None and vmi.status.phase in FINAL:
+    if vmi is not None and vmi.status.phase in FINAL_PHASES:
         return _end(seen, "Failed" if vmi.status.phase == "Failed" else "Succeeded", vmi.status.reason or "", "")
     if must_stop(vmi):
         if record is None and vmi is None:

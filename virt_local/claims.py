@@ -13,6 +13,7 @@ from msgspec import field
 from virt_kube.api import Resource
 from virt_types import labels
 from virt_types.meta import Base, ObjectMeta, Quantity
+from virt_types.running import FINAL_PHASES
 
 STORAGE_CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
 PERSISTENT_VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
@@ -20,7 +21,6 @@ PERSISTENT_VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume",
 CLASS = "local"
 PROVISIONER = "virtctl.local/directory"
 WAIT = "WaitForFirstConsumer"
-FINAL_PHASES = frozenset({"Succeeded", "Failed"})
 
 IMAGE = "disk.img"
 OWNER = "claim-uid"

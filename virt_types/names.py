@@ -5,9 +5,11 @@ Called by the API server for every object's metadata, and by virt_types.check fo
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 MAX_NAME = 253
+MAX_LABEL = 63
 LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN = rf"{LABEL}(\.{LABEL})*"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
@@ -68,3 +70,10 @@ def qualified_name_problems(key: str) -> list[str]:
     if not re.fullmatch(_QUALIFIED, name):
         problems.append(QUALIFIED_TEXT)
     return problems
+
+
+def instance_id(name: str) -> str:
+    """The label value that tells one machine's instance from others; Services made by `virtctl expose` select it."""
+    if len(name) <= MAX_LABEL:
+        return name
+    return f"{name[:54]}-{hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]}"

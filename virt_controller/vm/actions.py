@@ -50,6 +50,7 @@ from virt_kube.patch import diff, diff_status, guard, pointer, set_finalizers
 from virt_kube.resources import CONTROLLER_REVISIONS, VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from virt_types import labels
 from virt_types.codec import decode, encode, to_builtins
+from virt_types.running import strategy_to_start
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance
 
 log = logging.getLogger("virt_controller.vm")
@@ -218,7 +219,7 @@ def _without(finalizers: list[str]) -> list[str]:
 
 
 def _turn_on_patch(vm: VirtualMachine) -> JsonPatch:
-    declared = "Once" if vm.metadata.annotations.get(labels.STOPPED_STRATEGY) == "Once" else "Always"
+    declared = strategy_to_start(vm)
     field, old, new = (
         ("running", vm.spec.running, True) if vm.spec.run_strategy is None else ("runStrategy", "Halted", declared)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from virt_types.running import run_strategy
 from virt_types.v1 import VirtualMachine, VirtualMachineStateChangeRequest
 
 Strategy = Literal["Always", "Halted", "Manual", "RerunOnFailure", "Once"]
@@ -20,9 +21,7 @@ STOPPED_BY_REQUEST = frozenset({"Always", "RerunOnFailure", "Manual"})
 
 def strategy(vm: VirtualMachine) -> str:
     """What the VM declares; nothing declared is Halted."""
-    if vm.spec.run_strategy:
-        return vm.spec.run_strategy
-    return "Always" if vm.spec.running else "Halted"
+    return run_strategy(vm.spec)
 
 
 def is_paused_start(request: VirtualMachineStateChangeRequest) -> bool:

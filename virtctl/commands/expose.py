@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from virt_types.names import instance_id
 from virtctl import output
 from virtctl.errors import ApiRefusal, CommandError, UsageError
 from virtctl.http import JSON, path
@@ -209,10 +209,3 @@ def _selector(target: Exposable, name: str, exposed: Json) -> Json:
         raise CommandError("cannot expose VirtualMachineInstanceReplicaSet without any selector labels")
     labels: Json = selector["matchLabels"]
     return labels
-
-
-def instance_id(name: str) -> str:
-    """The value of the label that tells one machine's instance from all others; a label holds 63 characters."""
-    if len(name) <= 63:
-        return name
-    return f"{name[:54]}-{hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]}"

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from virt_api.admission import NODE_GROUP_PREFIX, RUNNING_DEPRECATED, KubeVirtAdmission, new_mac, vmi_id
+from virt_api.admission import NODE_GROUP_PREFIX, RUNNING_DEPRECATED, KubeVirtAdmission, new_mac
 from virt_api.webhooks import admission_request
 from virt_kube.admission import AdmissionRequest, UserInfo
 from virt_kube.api import ApiError, Json
 from virt_types import labels
+from virt_types.names import instance_id
 
 ALICE = UserInfo("alice", ("system:authenticated",))
 CONTROLLER = UserInfo(labels.CONTROLLER_USER, (labels.SERVICE_ACCOUNTS_GROUP,))
@@ -237,8 +238,8 @@ def test_macs_are_qemus_and_differ() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("vm1", "vm1"), ("a" * 63, "a" * 63), ("a" * 64, "a" * 54 + "-0098ba82")])
 def test_the_label_services_select_fits_into_a_label(name: str, value: str) -> None:
-    assert vmi_id(name) == value
-    assert len(vmi_id(name)) <= 63
+    assert instance_id(name) == value
+    assert len(instance_id(name)) <= 63
 
 
 def test_a_review_from_a_real_api_server_names_the_agents_node() -> None:

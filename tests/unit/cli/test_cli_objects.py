@@ -16,8 +16,8 @@ from cli_program import Run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virt_types.names import instance_id
 from virtctl import merge
-from virtctl.commands.expose import instance_id
 
 NS = "/apis/kubevirt.io/v1/namespaces/default"
 VM, VMI = f"{NS}/virtualmachines", f"{NS}/virtualmachineinstances"
