@@ -12,6 +12,7 @@ from virt_types.v1 import SEV, VirtualMachineInstance
 
 RUNNING = "Running"
 NO_ATTESTATION = "Attestation not requested for VMI"
+OFF_NODE = "Unable to connect to VirtualMachineInstance because phase is {phase} instead of Running or Scheduled"
 ON_NODE = frozenset({"Running", "Scheduled"})
 
 
@@ -54,10 +55,7 @@ def check_reset(vmi: VirtualMachineInstance) -> ApiError | None:
     if vmi.status.phase in ON_NODE:
         return None
     phase = vmi.status.phase or ""
-    return bad_request(
-        f"Failed to reset non-running VMI with phase {phase}: Unable to connect to VirtualMachineInstance "
-        f"because phase is {phase} instead of Running or Scheduled"
-    )
+    return bad_request(f"Failed to reset non-running VMI with phase {phase}: {OFF_NODE.format(phase=phase)}")
 
 
 def check_console(vmi: VirtualMachineInstance) -> ApiError | None:
@@ -103,7 +101,10 @@ def check_usbredir(vmi: VirtualMachineInstance) -> ApiError | None:
 
 
 def check_vsock(vmi: VirtualMachineInstance) -> ApiError | None:
-    return None if vmi.spec.domain.devices.autoattach_vsock else bad_request("VSOCK is not attached.")
+    if not vmi.spec.domain.devices.autoattach_vsock:
+        return bad_request("VSOCK is not attached.")
+    phase = vmi.status.phase or ""
+    return None if phase in ON_NODE else bad_request(OFF_NODE.format(phase=phase))
 
 
 def check_redefine_checkpoint(vmi: VirtualMachineInstance) -> ApiError | None:

@@ -261,6 +261,13 @@ INSTANCE_CASES = [
         409,
         instance("VMI is paused"),
     ),
+    Case(
+        "vsock",
+        None,
+        vmi("Failed", spec={"domain": {"devices": {"autoattachVSOCK": True}}}),
+        400,
+        "Unable to connect to VirtualMachineInstance because phase is Failed instead of Running or Scheduled",
+    ),
     Case("redefine-checkpoint", None, vmi("Pending"), 409, instance("ChangedBlockTracking is not enabled")),
     Case("sev/setupsession", None, None, 400, "Session blob is required"),
     Case("sev/setupsession", None, None, 400, "DH cert is required", {"session": "c2Vzc2lvbg=="}),
@@ -279,7 +286,7 @@ INSTANCE_CASES = [
         {"name": "v", "disk": SCSI, "volumeSource": {"dataVolume": {"name": "d"}}},
     ),
 ]
-GETS = ("portforward/22", "sev/querylaunchmeasurement")
+GETS = ("portforward/22", "sev/querylaunchmeasurement", "vsock")
 
 
 class Accepting:
