@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from virt_api import front_proxy, manifests
 from virt_api.app import serve, serve_cluster
 from virt_api.serving import Serving, own_certificate
+from virt_kube import places
 from virt_kube.certificates import Pair
 from virt_kube.http import HttpClient
 from virt_types.errors import VirtError
@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    run = _run_dir()
+    run = Path(places.run_dir())
     parser = argparse.ArgumentParser(
         prog="virt-api", description="KubeVirt's subresource API: start, stop, console, ..."
     )
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     cluster.add_argument(
         "--cert-dir",
         type=Path,
-        default=_state_dir() / "virt-api",
+        default=Path(places.state_dir()) / "virt-api",
         help="without those files: where a CA (ca.crt) and a certificate are made and kept (%(default)s)",
     )
     commands = parser.add_subparsers(dest="command", metavar="manifests")
@@ -132,20 +132,6 @@ def _address(text: str) -> tuple[str, int]:
             f"{text!r} is not HOST:PORT", hint="such as 10.0.0.5:8443, [fd00::5]:8443 or api.example.org:8443"
         )
     return host.strip("[]"), int(port)
-
-
-def _run_dir() -> Path:
-    """RUN of docs/architecture.md."""
-    if os.geteuid() == 0:
-        return Path("/run/virtctl")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "virtctl"
-
-
-def _state_dir() -> Path:
-    """STATE of docs/architecture.md."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/virtctl")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "virtctl"
 
 
 if __name__ == "__main__":

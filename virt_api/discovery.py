@@ -10,9 +10,8 @@ from aiohttp import web
 
 from virt_api.objects import KUBE
 from virt_api.subresources import GROUP, VERSIONS, resource_list
-from virt_kube.api import ApiError, Json, NotFound, Resource
-
-_NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+from virt_kube.api import ApiError, Json, NotFound
+from virt_kube.resources import NAMESPACES
 
 
 async def group(_: web.Request) -> web.Response:
@@ -52,7 +51,7 @@ def build_info() -> Json:
 async def healthz(request: web.Request) -> web.Response:
     """Healthy means that the Kubernetes API answers us."""
     try:
-        await request.app[KUBE].get(_NAMESPACES, "", "default")
+        await request.app[KUBE].get(NAMESPACES, "", "default")
     except NotFound:
         pass
     except ApiError as err:

@@ -1,8 +1,7 @@
 """Questions and orders to the agent inside a guest, each with a deadline: a guest may never hold the node agent up.
 
-Facts are gathered beside the reconcile loop and remembered; `freeze` is recorded before it is done, so that the guest
-is thawed in time by whoever runs then. Used by `keeper`, `server` and `prober`. What comes back is judged in
-`guest_facts`.
+When they are asked, and what is recorded before a freeze, is for the callers to say: `keeper`, `server` and `prober`.
+What comes back is judged in `guest_facts`.
 """
 
 from __future__ import annotations

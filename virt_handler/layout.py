@@ -13,9 +13,7 @@ from typing import NamedTuple
 from virt_handler.errors import StateError
 from virt_handler.model import GuestFiles
 from virt_kube.directories import make_passable
-
-# sun_path is 108 bytes with its terminating zero.
-MAX_SOCKET_PATH = 107
+from virt_kube.unix_sockets import MAX_PATH
 
 
 class Layout(NamedTuple):
@@ -81,10 +79,9 @@ class Layout(NamedTuple):
     def prepare(self) -> None:
         """Make the agent's own directories; raises StateError."""
         longest = self.guest_run("0" * 36) / "serial0"
-        if len(os.fsencode(longest)) > MAX_SOCKET_PATH:
+        if len(os.fsencode(longest)) > MAX_PATH:
             raise StateError(
-                f"run directory {str(self.run)!r} is too long for unix sockets ({longest} exceeds "
-                f"{MAX_SOCKET_PATH} bytes)",
+                f"run directory {str(self.run)!r} is too long for unix sockets ({longest} exceeds {MAX_PATH} bytes)",
                 hint="choose a shorter one with --run-dir",
             )
         _make(self.records, private=True)

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 
 from virt_handler.accelerator import Verdict
+from virt_handler.images.manifest import architecture
 from virt_kube.api import AlreadyExists, ApiError, Json, KubeClient, NotFound
 from virt_kube.clock import Clock, rfc3339, system_clock
 from virt_kube.resources import NODES
@@ -25,7 +26,6 @@ JITTER = 0.2
 MAX_GUESTS = 110
 ACCELERATOR = "virt-handler.kubevirt.io/accelerator"
 ACCELERATOR_WHY = "virt-handler.kubevirt.io/accelerator-reason"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class NodeAgent:
@@ -101,8 +101,7 @@ class NodeAgent:
 
     def _node(self) -> Json:
         metadata = self._metadata(schedulable=True)
-        architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-        labels = {HOSTNAME: self._name, ARCH: architecture, "kubernetes.io/os": "linux", **metadata["labels"]}
+        labels = {HOSTNAME: self._name, ARCH: architecture(), "kubernetes.io/os": "linux", **metadata["labels"]}
         resources = capacity()
         now = rfc3339(self._clock())
         ready = {
@@ -122,7 +121,7 @@ class NodeAgent:
                 "allocatable": resources,
                 "conditions": [ready],
                 "addresses": [{"type": "Hostname", "address": self._name}],
-                "nodeInfo": {"architecture": architecture, "operatingSystem": "linux", **_versions()},
+                "nodeInfo": {"architecture": architecture(), "operatingSystem": "linux", **_versions()},
             },
         }
 

@@ -10,22 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from virt_handler.layout import Layout
+from virt_kube import places
 
 AcceleratorChoice = Literal["auto", "kvm", "qemu"]
-
-
-def default_state_dir() -> Path:
-    """`/var/lib/virtctl` for root, else below $XDG_STATE_HOME."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/virtctl")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "virtctl"
-
-
-def default_run_dir() -> Path:
-    """`/run/virtctl` for root, else below $XDG_RUNTIME_DIR."""
-    if os.geteuid() == 0:
-        return Path("/run/virtctl")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "virtctl"
 
 
 def default_libvirt_uri() -> str:
@@ -45,8 +32,8 @@ class Options:
     """
 
     node_name: str = field(default_factory=default_node_name)
-    state_dir: Path = field(default_factory=default_state_dir)
-    run_dir: Path = field(default_factory=default_run_dir)
+    state_dir: Path = field(default_factory=lambda: Path(places.state_dir()))
+    run_dir: Path = field(default_factory=lambda: Path(places.run_dir()))
     libvirt_uri: str = field(default_factory=default_libvirt_uri)
     registry_mirrors: Mapping[str, str] = field(default_factory=dict)
     insecure_registries: frozenset[str] = frozenset()

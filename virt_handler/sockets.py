@@ -1,7 +1,7 @@
 """Opening a guest's sockets without being led elsewhere.
 
 QEMU owns the directory they lie in, and a guest may one day own QEMU: a link or another file in a socket's place must
-not become a connection of ours to some service of the host. Used by `console` and `screen`.
+not become a connection of ours to some service of the host. Used by `streams`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from virt_kube.client_config import ClientConfig, KubeconfigError, of_file, read
 from virt_kube.kubeconfig_files import Entry, Json, Merged, blob, path_of, read_merged, string, typed
+from virt_kube.places import state_dir
 
 __all__ = ["LOCAL_CONTEXT", "ClientConfig", "Flags", "KubeconfigError", "load", "local_path"]
 
@@ -74,10 +75,7 @@ def load(path: str | None = None, context: str | None = None, flags: Flags | Non
 
 def local_path() -> str:
     """The kubeconfig of this user's one-machine cluster: STATE/kubeconfig of docs/architecture.md."""
-    if os.geteuid() == 0:
-        return "/var/lib/virtctl/kubeconfig"
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111  pathlib costs 8 ms
-    return f"{state}/virtctl/kubeconfig"
+    return f"{state_dir()}/kubeconfig"
 
 
 def _find(flags: Flags) -> Merged | None:

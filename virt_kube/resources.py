@@ -44,3 +44,4 @@ SUBJECT_ACCESS_REVIEWS = Resource(
 )
 REPLICA_SETS = Resource("kubevirt.io", "v1", "virtualmachineinstancereplicasets", "VirtualMachineInstanceReplicaSet")
 VIRTUAL_MACHINE_POOLS = Resource("pool.kubevirt.io", "v1beta1", "virtualmachinepools", "VirtualMachinePool")
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)

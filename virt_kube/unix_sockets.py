@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 BACKLOG = 128
+MAX_PATH = 107  # sun_path is 108 bytes with its terminating zero
 
 
 def listen_privately(path: Path) -> socket.socket:

@@ -233,12 +233,13 @@ def apiserver(  # noqa: PLR0917  options: Typer calls it by name
 
 
 def _settings(state_dir: Path | None, run_dir: Path | None, components: str) -> Settings:
-    from virt_local.settings import COMPONENTS, Places, Settings, default_run_dir, default_state_dir
+    from virt_kube import places as defaults
+    from virt_local.settings import COMPONENTS, Places, Settings
 
     names = tuple(name.strip() for name in components.split(",") if name.strip()) or COMPONENTS
     for name in names:
         _one_of("--components", name, COMPONENTS)
-    places = Places((state_dir or default_state_dir()).absolute(), (run_dir or default_run_dir()).absolute())
+    places = Places(Path(state_dir or defaults.state_dir()).absolute(), Path(run_dir or defaults.run_dir()).absolute())
     return Settings(places=places, components=names)
 
 
@@ -282,11 +283,11 @@ def _mirror(option: str, text: str) -> tuple[str, str]:
 
 
 def _next_steps(settings: Settings) -> str:
-    from virt_local.settings import default_state_dir
+    from virt_kube import places as defaults
 
     places = settings.places
     export = f"export KUBECONFIG={places.kubeconfig}"
-    ours = places.state == default_state_dir()
+    ours = places.state == Path(defaults.state_dir())
     return "\n".join(
         [
             f"For kubectl:  {export}",

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from virt_kube.directories import make_passable
+from virt_kube.unix_sockets import MAX_PATH
 from virt_local import host
 from virt_local.errors import AddressInUse, NotRunning, RunDirError, StartFailed, StopFailed
 from virt_local.register import ComponentState, Process, Register, start_time
@@ -28,7 +29,6 @@ PREFERRED_PORT = 6443
 POLL = 0.1
 STOP_TIMEOUT = 30.0
 MAX_LOG = 8 << 20
-MAX_SOCKET_PATH = 107
 LOG_TAIL = 12
 HOPELESS = 3  # crashes of one component while starting, after which waiting on is useless
 # Each thread of glibc's allocator keeps its own arena otherwise: tens of megabytes for nothing.
@@ -90,9 +90,9 @@ def _prepare(settings: Settings) -> None:
         if not os.access(path, os.W_OK | os.X_OK):
             raise _unusable(path, PermissionError(0, "permission denied"))
     longest = places.run / "vmis" / ("0" * 36) / "serial0"
-    if len(os.fsencode(longest)) > MAX_SOCKET_PATH:
+    if len(os.fsencode(longest)) > MAX_PATH:
         raise RunDirError(
-            f"the run directory {places.run} is too long for unix sockets: {longest} exceeds {MAX_SOCKET_PATH} bytes",
+            f"the run directory {places.run} is too long for unix sockets: {longest} exceeds {MAX_PATH} bytes",
             hint="choose a shorter one with --run-dir",
         )
 

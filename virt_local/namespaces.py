@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import msgspec
 
 from virt_kube.api import ApiError, Json, KubeClient, Resource
+from virt_kube.resources import NAMESPACES
 from virt_local.apiserver.metadata import now
 from virt_local.store import Key
 
-NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 ACCOUNTS_STORED = "/serviceaccounts"
 DEFAULT_ACCOUNT = "default"

@@ -5,7 +5,6 @@ Made by the command line, handed to the supervisor's process as JSON, read by ev
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -13,20 +12,6 @@ import msgspec
 
 # In the order in which they start; each is named so on the command line and in `local status`.
 COMPONENTS = ("api", "subresources", "controllers", "node", "proxy", "storage", "importer")
-
-
-def default_state_dir() -> Path:
-    """`/var/lib/virtctl` for root, else below $XDG_STATE_HOME."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/virtctl")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "virtctl"
-
-
-def default_run_dir() -> Path:
-    """`/run/virtctl` for root, else below $XDG_RUNTIME_DIR."""
-    if os.geteuid() == 0:
-        return Path("/run/virtctl")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "virtctl"
 
 
 class Places(msgspec.Struct, frozen=True):

@@ -150,7 +150,7 @@ class Registry:
             reply.release()
 
     async def _follow(self, url: str, accept: str) -> aiohttp.ClientResponse:
-        """GET with a few redirects: our authorization stays with the registry's host, and nothing leads to loopback."""
+        """GET with a few redirects: our authorization stays with the registry's host; none may name loopback."""
         for _ in range(MAX_REDIRECTS):
             headers = {"Accept": accept}
             if self._authorization and urlsplit(url).netloc == self._host:

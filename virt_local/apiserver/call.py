@@ -82,7 +82,7 @@ class Call:
 
 
 def integer(params: Params, name: str) -> int | None:
-    """A non-negative query parameter; 400 when it is no number."""
+    """A query parameter that is a whole number; 400 when it is none."""
     text = params.get(name, "")
     if not text:
         return None

@@ -1,6 +1,7 @@
 """Compressed images and archives, block by block: memory, output and file names are bounded, truncation is noticed.
 
-A `Unpacker` does one bounded step per call, so that an import can be cancelled between any two. Called by `fill`.
+A `Unpacker` does one bounded step per call, so that an import can be cancelled between any two. Called by
+`disk` and `download`.
 """
 
 from __future__ import annotations
