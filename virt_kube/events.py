@@ -103,8 +103,14 @@ class EventRecorder:
         try:
             async with asyncio.timeout(1.0):
                 while self._queue:
-                    await self._write(self._queue.popleft())
-        except (ApiError, TimeoutError, asyncio.CancelledError):
+                    pending = self._queue.popleft()
+                    try:
+                        await self._write(pending)
+                    except Unreachable:
+                        raise  # so are the others
+                    except ApiError as error:
+                        log.info("event refused reason=%s error=%s", pending.reason, error)
+        except (Unreachable, TimeoutError, asyncio.CancelledError):
             log.info("events lost at shutdown count=%d", len(self._queue))
 
     async def _send(self, pending: _Pending) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.fake_kube import FakeKube, Faults, apply_json_patch, loop_clock
 from support.machines import vm
 
-from virt_kube.api import Invalid, Json, Unreachable
+from virt_kube.api import Forbidden, Invalid, Json, Resource, Unreachable
 from virt_kube.events import BURST, COMBINED, QUEUE, EventRecorder
 from virt_kube.leader import LEASE_SECONDS, RENEW_DEADLINE, LeaderElector, LostLease
 from virt_kube.patch import diff, diff_status, pointer, set_finalizers
@@ -97,6 +97,26 @@ async def test_an_event_survives_an_outage() -> None:
     asyncio.get_running_loop().call_later(20, lambda: setattr(faults, "refuse", 0.0))
     (event,) = await record(kube, ("Told", "late"))
     assert event["count"] == 1
+
+
+async def test_a_last_word_that_is_refused_silences_no_other() -> None:
+    kube = FakeKube()
+    create = kube.create
+
+    async def choosy(resource: Resource, namespace: str, body: Any) -> bytes:
+        if body["involvedObject"]["name"] == "vm0":
+            raise Forbidden("the namespace is being terminated")
+        return await create(resource, namespace, body)
+
+    kube.create = choosy  # type: ignore[method-assign]
+    recorder = EventRecorder(kube, "c", clock=loop_clock)
+    task = asyncio.create_task(recorder.run())
+    await asyncio.sleep(0)
+    for number in range(4):
+        recorder.event(vm(meta={"name": f"vm{number}", "uid": str(number)}), "Normal", "Stopped", "bye")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [event["involvedObject"]["name"] for event in kube.objects("events")] == ["vm1", "vm2", "vm3"]
 
 
 plain = st.recursive(st.none() | st.integers(), lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=3))

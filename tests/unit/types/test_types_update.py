@@ -10,12 +10,12 @@ import pytest
 from virt_types.cdi.objects import DataVolume
 from virt_types.codec import from_builtins
 from virt_types.pool.v1beta1 import VirtualMachinePool
+from virt_types.running import run_strategy
 from virt_types.v1 import VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration
 from virt_types.validation.update import (
     data_volume_update,
     migration_update,
     pool_update,
-    run_strategy,
     vm_update,
     vmi_hotplug,
 )
