@@ -26,7 +26,16 @@ LISTED: dict[str, Any] = tomllib.loads((Path(__file__).parent / "apiserver_diffe
 QUICK = ["create-generators", "errors", "label-annotate", "patch", "refusals", "replace"]
 # They wait for what happens when, show an age, or what is sorted by the second: a busy machine makes a step too late.
 TIMED = frozenset(
-    {"apply-server", "crd-lifecycle", "crd-names", "get-watch", "namespace-deletion", "scale-subresource", "watch-live"}
+    {
+        "apply-server",
+        "crd-lifecycle",
+        "crd-names",
+        "get-watch",
+        "namespace-deletion",
+        "scale-subresource",
+        "ssa-cr-lists",
+        "watch-live",
+    }
 )
 
 pytestmark = pytest.mark.skipif(
