@@ -105,7 +105,9 @@ class InProcessClient:
     ) -> None:
         with self._recorded("delete", resource, namespace, name):
             call = self._call("delete", resource, namespace, name)
-            await self._pipeline.delete(call, DeleteOptions(policy=propagation, grace=grace_period_seconds, uid=uid or None))
+            await self._pipeline.delete(
+                call, DeleteOptions(policy=propagation, grace=grace_period_seconds, uid=uid or None)
+            )
 
     async def close(self) -> None:
         """Nothing is held open."""
