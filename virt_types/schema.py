@@ -6,7 +6,6 @@ must write, limits, defaults that belong in the schema. Called by virt_types.crd
 
 from __future__ import annotations
 
-import functools
 import types
 import typing
 from typing import Any
@@ -172,7 +171,14 @@ ATOMIC_MAPS = frozenset(
 )  # fmt: skip
 
 
-_fields = functools.cache(msgspec.structs.fields)  # it evaluates annotations; a VMI's are in seven kinds
+_FIELDS: dict[type[Any], tuple[FieldInfo, ...]] = {}
+
+
+def _fields(type_: type[Any]) -> tuple[FieldInfo, ...]:
+    """Kept, because it evaluates annotations; a VMI's are in seven kinds."""
+    if type_ not in _FIELDS:
+        _FIELDS[type_] = msgspec.structs.fields(type_)
+    return _FIELDS[type_]
 
 
 def object_schema(type_: type[Base]) -> Schema:
