@@ -132,7 +132,7 @@ BAD = [
     ("roles", {"rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"]}]}, "rules[0].nonResourceURLs"),
     ("roles", {"rules": [{"verbs": ["get"], "resources": ["pods"]}]}, "rules[0].apiGroups"),
     ("rolebindings", {"roleRef": {"kind": "Rule", "name": "x"}}, "roleRef.kind"),
-    ("rolebindings", binding("view", {"kind": "ServiceAccount", "name": "x"}), "subjects[0].namespace"),
+    ("rolebindings", binding("view", {"kind": "ServiceAccount", "name": "X"}), "subjects[0].name"),
     ("rolebindings", binding("view", {"kind": "Robot", "name": "x"}), "subjects[0].kind"),
 ]
 
