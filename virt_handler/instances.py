@@ -72,7 +72,7 @@ def sources_of(obj: Json, *, validate: bool = True, beside: Neighbours | None = 
         )
     _check_schema(current, kind, validate=validate)
     made = _expanded(current, kind)
-    return [_sized(source, beside or Neighbours(), validate=validate) for source in made], notes
+    return [_sized(source, beside or Neighbours()) for source in made], notes
 
 
 def instances_of(obj: Json, *, validate: bool = True) -> Iterator[VirtualMachineInstance]:
@@ -130,7 +130,7 @@ def _expanded(obj: Json, kind: str) -> Iterator[Source]:
             yield Source(_made("VirtualMachine", name, meta, template), "spec.virtualMachineTemplate.spec.template.")
 
 
-def _sized(source: Source, beside: Neighbours, *, validate: bool) -> Source:
+def _sized(source: Source, beside: Neighbours) -> Source:
     """A machine that needs no other object any more: instancetype, preference and presets are filled in."""
     causes: list[Cause] = []
     whole: VirtualMachine | VirtualMachineInstance
@@ -149,7 +149,7 @@ def _sized(source: Source, beside: Neighbours, *, validate: bool) -> Source:
         names = ", ".join(f"preset {preset.metadata.name}" for preset in presets)
         obj = codec.to_builtins(whole)
         source = source._replace(obj=obj, lent={**source.lent, **_added(source.obj, obj, names)})
-    _refuse(causes if validate else [])
+    _refuse(causes)
     return source
 
 
