@@ -75,7 +75,11 @@ def unit(session: nox.Session) -> None:
 def recorded(session: nox.Session) -> None:
     """Replay everything a real kube-apiserver answered, over HTTP and with kubectl; the same tests on both servers."""
     environment = {**ENVIRONMENT, "RECORDED": "all"}
-    tests = ("tests/api/test_apiserver_recorded.py", "tests/api/test_both_servers.py")
+    tests = (
+        "tests/api/test_apiserver_recorded.py",
+        "tests/api/test_both_servers.py",
+        "tests/api/test_facts_on_servers.py",
+    )
     session.run("python", "-m", "pytest", "-rs", *tests, *session.posargs, env=environment)
 
 
