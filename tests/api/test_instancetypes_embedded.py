@@ -392,8 +392,8 @@ async def test_a_reference_that_is_inferred_says_nothing_itself(c: Cluster) -> N
     matcher = {"inferFromVolume": "root", "name": "x", "kind": "y", "inferFromVolumeFailurePolicy": "Never"}
     found = await refusal(c, machine(instancetype=matcher))
     assert [cause[2] for cause in found if cause[1].startswith("spec.instancetype")] == [
-        "Name should not be provided when InferFromVolume is used within the instancetype matcher",
-        "Kind should not be provided when InferFromVolume is used within the instancetype matcher",
+        "Name already set, should be cleared before setting inferFromVolume",
+        "Kind already set, should be cleared before setting inferFromVolume",
         "Invalid value 'Never' for InferFromVolumeFailurePolicy",
     ]
 
@@ -490,7 +490,7 @@ async def test_kubectl(c: Cluster, tmp_path: Path) -> None:
         (machine({"memory": {"guest": "1Gi"}}, instancetype={"name": "a"}), "conflicts with selected instance type"),
         (machine(instancetype={"name": "nosuch"}), '"nosuch" not found'),
         (machine({"memroy": {}}), "Object is not a valid VirtualMachine"),
-        (vm | {"metadata": {"name": "x", "namespace": "other"}}, "does not match the namespace"),
+        (vm | {"metadata": {"name": "x", "namespace": "other"}}, "VM namespace must be empty or default"),
     ):
         code, _, err = await put(body)
         assert (code, said in err) == (1, True), err

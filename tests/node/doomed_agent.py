@@ -38,7 +38,7 @@ def dying(function: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
 
 
 def forgetful(put: Callable[..., None], stage: str) -> Callable[..., None]:
-    """Records.put that dies once a record of `stage` is on disk."""
+    """Records._put that dies once a record of `stage` is on disk."""
 
     def wrapper(self: Records, record: Any) -> None:
         put(self, record)
@@ -53,15 +53,15 @@ def async_point(owner: type, name: str, *, before: bool) -> None:
 
 
 POINTS: dict[str, Callable[[], None]] = {
-    "record of preparing written": lambda: setattr(Records, "put", forgetful(Records.put, "preparing")),
+    "record of preparing written": lambda: setattr(Records, "_put", forgetful(Records._put, "preparing")),
     "volumes prepared": lambda: async_point(Launcher, "prepare", before=False),
-    "record of starting written": lambda: setattr(Records, "put", forgetful(Records.put, "starting")),
+    "record of starting written": lambda: setattr(Records, "_put", forgetful(Records._put, "starting")),
     "QEMU started, not recorded": lambda: async_point(LibvirtHost, "launch", before=False),
-    "start recorded, not told": lambda: setattr(Records, "put", forgetful(Records.put, "started")),
+    "start recorded, not told": lambda: setattr(Records, "_put", forgetful(Records._put, "started")),
     "running told": lambda: async_point(Agent, "_publish_running", before=False),
     "shutdown clock written": lambda: async_point(Agent, "_begin_shutdown", before=False),
     "guest destroyed": lambda: async_point(LibvirtHost, "destroy", before=False),
-    "end recorded": lambda: setattr(Records, "put", forgetful(Records.put, "ended")),
+    "end recorded": lambda: setattr(Records, "_put", forgetful(Records._put, "ended")),
     "domain undefined": lambda: async_point(LibvirtHost, "undefine", before=False),
     "files removed": lambda: async_point(Launcher, "clean_up", before=False),
     "end told, record left": lambda: setattr(Records, "remove", lambda *_: os._exit(DEAD)),
